@@ -1,0 +1,167 @@
+"""The one JSON envelope: `{event_id, event_type, occurred_at, data{...}, metadata{correlation_id, causation_id}}`."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Final, NamedTuple, NoReturn
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError
+from typing_extensions import TypedDict
+
+from eventstore.core.errors import UndecodableEventError, UnencodableEventError
+from eventstore.core.events import Event, JsonObject
+
+MAX_EVENT_BYTES: Final = 1_000_000
+"""Largest envelope, in bytes: below Kafka's default `max.message.bytes` of 1,048,588, so every log takes it."""
+
+
+class Metadata(NamedTuple):
+    """What led to an event.
+
+    Attributes:
+        correlation_id: Shared by everything that one first command set off.
+        causation_id: The command that emitted the event.
+    """
+
+    correlation_id: UUID
+    causation_id: UUID
+
+
+class _MetadataModel(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    correlation_id: UUID
+    causation_id: UUID
+
+
+class _EnvelopeModel(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    event_id: UUID
+    event_type: str
+    occurred_at: datetime
+    data: JsonObject
+    metadata: _MetadataModel
+
+
+class _MetadataOnly(TypedDict):
+    metadata: _MetadataModel
+
+
+class _DataOnly(TypedDict):
+    data: JsonObject
+
+
+_ENVELOPE: Final = TypeAdapter(_EnvelopeModel)
+_METADATA: Final = TypeAdapter(_MetadataOnly)
+_DATA: Final = TypeAdapter(_DataOnly)
+
+
+class Envelope(NamedTuple):
+    """A decoded envelope, with the data still a JSON object."""
+
+    event_id: UUID
+    event_type: str
+    occurred_at: datetime
+    data: JsonObject
+    metadata: Metadata
+
+
+def write_envelope(event: Event, event_id: UUID, occurred_at: datetime, metadata: Metadata) -> bytes:
+    """Encode an event; what comes out is valid JSON in UTF-8 and at most `MAX_EVENT_BYTES` long.
+
+    Args:
+        event: The event.
+        event_id: Its id.
+        occurred_at: When it was decided, in UTC.
+        metadata: Correlation and causation.
+
+    Returns:
+        The envelope's bytes.
+
+    Raises:
+        UnencodableEventError: The event holds what JSON cannot (NaN, lone surrogates, endless nesting), or it
+            is too large.
+    """
+    try:
+        data = event.__pydantic_serializer__.to_json(event)
+    except (PydanticSerializationError, UnicodeError, ValueError, RecursionError) as cause:
+        message = f"{event.event_type} cannot be written as JSON: {cause}. Nothing was written; change the event's data"
+        raise UnencodableEventError(message) from cause
+    if b"NaN" in data or b"Infinity" in data:
+        _refuse_constants(event, data)
+    if len(data) > MAX_EVENT_BYTES:
+        message = (
+            f"{event.event_type} takes {len(data):,} bytes as JSON and the limit is {MAX_EVENT_BYTES:,}: "
+            "store large content elsewhere and its address in the event. Nothing was written"
+        )
+        raise UnencodableEventError(message)
+    moment = occurred_at.isoformat(timespec="microseconds")
+    return (
+        f'{{"event_id":"{event_id}","event_type":"{event.event_type}","occurred_at":"{moment}","data":'.encode()
+        + data
+        + f',"metadata":{{"correlation_id":"{metadata.correlation_id}",'
+        f'"causation_id":"{metadata.causation_id}"}}}}'.encode()
+    )
+
+
+def _refuse_constants(event: Event, data: bytes) -> None:
+    def refuse(constant: str) -> NoReturn:
+        message = f"{event.event_type} holds {constant}, which JSON has no number for. Nothing was written"
+        raise UnencodableEventError(message)
+
+    json.loads(data, parse_constant=refuse)
+
+
+def read_envelope(raw: bytes, place: str) -> Envelope:
+    """Decode a whole envelope, refusing missing and unknown parts.
+
+    Args:
+        raw: The stored bytes.
+        place: Where they stand, for the message.
+
+    Raises:
+        UndecodableEventError: The bytes are not exactly an envelope.
+    """
+    try:
+        model = _ENVELOPE.validate_json(raw)
+    except ValidationError as cause:
+        raise undecodable(place, cause) from cause
+    metadata = Metadata(model.metadata.correlation_id, model.metadata.causation_id)
+    return Envelope(model.event_id, model.event_type, model.occurred_at, model.data, metadata)
+
+
+def read_metadata(raw: bytes, place: str) -> Metadata:
+    """Decode only the metadata of an envelope.
+
+    Raises:
+        UndecodableEventError: The bytes are no envelope.
+    """
+    try:
+        model = _METADATA.validate_json(raw)["metadata"]
+    except ValidationError as cause:
+        raise undecodable(place, cause) from cause
+    return Metadata(model.correlation_id, model.causation_id)
+
+
+def read_data(raw: bytes, place: str) -> JsonObject:
+    """Decode only the data of an envelope, as a JSON object.
+
+    Raises:
+        UndecodableEventError: The bytes are no envelope.
+    """
+    try:
+        return _DATA.validate_json(raw)["data"]
+    except ValidationError as cause:
+        raise undecodable(place, cause) from cause
+
+
+def undecodable(place: str, cause: ValidationError) -> UndecodableEventError:
+    """Say what does not fit, where, and what to do about it."""
+    first = cause.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part) for part in first["loc"]) or "the envelope"
+    return UndecodableEventError(
+        f"{place} cannot be decoded: {where}: {first['msg']}. "
+        "If the class has changed, raise its version and add an upcaster; if the bytes are damaged, restore them"
+    )

@@ -1,0 +1,126 @@
+"""The type registry: from a stored name and schema version to an event of today's class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final, TypeAlias, cast
+
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from eventstore.core.envelope import read_data, undecodable
+from eventstore.core.errors import ConfigurationError, UnknownEventTypeError, UpcastError
+from eventstore.core.events import Event, JsonObject
+from eventstore.core.records import StoredEvent
+
+_DecodeJson: TypeAlias = Callable[..., dict[str, Event]]
+
+
+class TypeRegistry:
+    """Decodes stored events into exactly one class per name, whatever schema version they were written with.
+
+    Args:
+        events: The event classes; the same class may come several times.
+
+    Raises:
+        ConfigurationError: Two classes have the same name.
+    """
+
+    def __init__(self, events: Iterable[type[Event]]) -> None:
+        self._classes: Final[dict[str, type[Event]]] = {}
+        self._current: Final[dict[tuple[str, int], _DecodeJson]] = {}
+        for cls in events:
+            self._add(cls)
+
+    def _add(self, cls: type[Event]) -> None:
+        known = self._classes.setdefault(cls.event_type, cls)
+        if known is not cls:
+            message = (
+                f"{known.__module__}.{known.__qualname__} and {cls.__module__}.{cls.__qualname__} are both "
+                f"named {cls.event_type!r}: an event name belongs to one class; rename one"
+            )
+            raise ConfigurationError(message)
+        self._current[cls.event_type, cls.schema_version] = _data_decoder(cls)
+
+    @property
+    def classes(self) -> tuple[type[Event], ...]:
+        """The registered classes."""
+        return tuple(self._classes.values())
+
+    def decode(self, stored: StoredEvent) -> Event:
+        """Give the event as an instance of today's class, upcast if it was written by an older one.
+
+        Args:
+            stored: The event from the log.
+
+        Returns:
+            The event.
+
+        Raises:
+            UnknownEventTypeError: No registered class has its name, or its schema version is newer than the class.
+            UndecodableEventError: The bytes are no envelope or do not fit the class.
+            UpcastError: An upcaster failed.
+        """
+        decode = self._current.get((stored.event_type, stored.schema_version))
+        if decode is None:
+            return self._decode_older(stored)
+        try:
+            return decode(stored.envelope, extra="ignore")["data"]
+        except ValidationError as cause:
+            raise undecodable(stored.place, cause) from cause
+
+    def _decode_older(self, stored: StoredEvent) -> Event:
+        cls = self._classes.get(stored.event_type)
+        if cls is None:
+            message = (
+                f"{stored.place}: no registered class is named {stored.event_type!r}. Register the aggregate or "
+                "projection that handles it, or restore the class that wrote it"
+            )
+            raise UnknownEventTypeError(message)
+        if not 1 <= stored.schema_version < cls.schema_version:
+            message = (
+                f"{stored.place} has schema version {stored.schema_version} but {cls.__qualname__} is version "
+                f"{cls.schema_version}: deploy the code that wrote it before reading it"
+            )
+            raise UnknownEventTypeError(message)
+        data = upcast(cls, read_data(stored.envelope, stored.place), stored.schema_version, stored.place)
+        try:
+            return cls.model_validate_json(_as_json(data), extra="ignore")
+        except ValidationError as cause:
+            raise undecodable(f"{stored.place}, upcast from version {stored.schema_version},", cause) from cause
+
+
+def upcast(cls: type[Event], data: JsonObject, from_version: int, place: str) -> JsonObject:
+    """Run the class's upcasters from a schema version up to today's.
+
+    Raises:
+        UpcastError: One raised or returned no JSON object.
+    """
+    for version, step in enumerate(cls.upcasters[from_version - 1 :], from_version):
+        name = f"{cls.__qualname__}'s upcaster from version {version}"
+        try:
+            data = step(data)
+        except Exception as cause:
+            message = f"{place}: {name} raised {cause!r}. Make it accept this data; it must not fail on what was valid"
+            raise UpcastError(message) from cause
+        if not isinstance(data, dict):  # pyright: ignore[reportUnnecessaryIsInstance]
+            message = f"{place}: {name} returned {type(data).__name__}; return the new JSON object as a dict"
+            raise UpcastError(message)
+    return data
+
+
+def _as_json(data: JsonObject) -> bytes:
+    return _JSON.dump_json(data)
+
+
+_JSON: Final[TypeAdapter[JsonObject]] = TypeAdapter(JsonObject)
+
+
+def _data_decoder(cls: type[Event]) -> _DecodeJson:
+    """Compile a decoder that goes from an envelope's bytes to the event without a dict in between."""
+    fields = {"data": cls}
+    shape = TypedDict("shape", fields)  # type: ignore[misc,operator]
+    adapter: TypeAdapter[dict[str, Event]] = TypeAdapter(cast("type[dict[str, Event]]", shape))
+    return adapter.validator.validate_json
+
+
