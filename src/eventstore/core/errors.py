@@ -114,6 +114,7 @@ class AppendOutcomeUnknownError(EventStoreError):
             f"repeat with the same command_id to learn or complete the outcome of: {shown}"
         )
         self.command_ids = command_ids
+        self.cause = cause
 
 
 class EventSchemaError(EventStoreError):

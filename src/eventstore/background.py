@@ -1,0 +1,50 @@
+"""Background work with an owner: no task outlives the object that started it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Final
+
+from eventstore.core.errors import StoreClosedError
+
+
+class Background:
+    """Owns tasks; `close` cancels them and waits until they are gone."""
+
+    def __init__(self) -> None:
+        self._tasks: Final[set[asyncio.Task[None]]] = set()
+        self._closed = False
+
+    def start(self, work: Coroutine[object, object, None], name: str) -> asyncio.Task[None]:
+        """Run `work` until it ends or the owner closes.
+
+        Args:
+            work: The coroutine.
+            name: Shown by debuggers.
+
+        Returns:
+            The task, to await or to cancel alone.
+
+        Raises:
+            StoreClosedError: The owner is closed.
+        """
+        if self._closed:
+            work.close()
+            message = f"{name} cannot start: its owner is closed"
+            raise StoreClosedError(message)
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        return task
+
+    async def close(self) -> None:
+        """Cancel and await every task; the first error that is no cancellation is raised at the end."""
+        self._closed = True
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        self._tasks.clear()
+        for result in results:
+            if isinstance(result, Exception):
+                raise result

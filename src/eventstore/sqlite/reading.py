@@ -1,0 +1,123 @@
+"""The queries behind the log's read methods, each run on a thread with a connection of its own."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from eventstore.core.records import Snapshot, StoredEvent
+from eventstore.ports import Page, StreamQuery, StreamSummary, Volume
+from eventstore.sqlite.schema import EVENT_COLUMNS
+
+_STREAM: Final = f"SELECT {EVENT_COLUMNS} FROM events WHERE stream = ? AND version > ? ORDER BY version LIMIT ?"  # noqa: S608
+_COMMAND: Final = "SELECT stream, version, command_size FROM events WHERE command_id = ? AND command_index = 1"
+_END: Final = "SELECT coalesce(max(position) + 1, 1) FROM events"
+_NEXT_STREAM: Final = "SELECT min(stream) FROM events WHERE stream > ? AND stream >= ?"
+_NEWEST: Final = "SELECT version, occurred_at FROM events WHERE stream = ? ORDER BY version DESC LIMIT 1"
+
+
+def read_streams(connection: sqlite3.Connection, queries: Sequence[StreamQuery]) -> list[list[StoredEvent]]:
+    """Give each stream's events after a version."""
+    read = connection.execute
+    return [
+        [*map(StoredEvent._make, read(_STREAM, (stream, after, -1 if limit is None else limit)))]
+        for stream, after, limit in queries
+    ]
+
+
+def find_commands(connection: sqlite3.Connection, command_ids: Sequence[bytes]) -> dict[bytes, list[StoredEvent]]:
+    """Give the events of the commands that are in the log."""
+    found: dict[bytes, list[StoredEvent]] = {}
+    with _one_moment(connection):
+        for command_id in command_ids:
+            first = connection.execute(_COMMAND, (command_id,)).fetchone()
+            if first:
+                stream, version, size = first
+                rows = connection.execute(_STREAM, (stream, version - 1, size))
+                found[command_id] = [*map(StoredEvent._make, rows)]
+    return found
+
+
+def list_streams(connection: sqlite3.Connection, prefix: str, after: str, limit: int) -> list[StreamSummary]:
+    """List streams in name order, jumping from one to the next in the index."""
+    summaries: list[StreamSummary] = []
+    with _one_moment(connection):
+        while len(summaries) < limit:
+            (stream,) = connection.execute(_NEXT_STREAM, (after, prefix)).fetchone()
+            if stream is None or not stream.startswith(prefix):
+                break
+            version, occurred_at = connection.execute(_NEWEST, (stream,)).fetchone()
+            summaries.append(StreamSummary(stream, version, occurred_at))
+            after = stream
+    return summaries
+
+
+def read_page(
+    connection: sqlite3.Connection, offset: int, limit: int, categories: Sequence[str] | None
+) -> Page:
+    """Give events in order of their positions, and the end of the log at the same moment."""
+    condition, bounds = _in_categories(categories)
+    query = f"SELECT {EVENT_COLUMNS} FROM events WHERE position >= ? {condition} ORDER BY position LIMIT ?"  # noqa: S608
+    with _one_moment(connection):
+        events = [*map(StoredEvent._make, connection.execute(query, (offset, *bounds, limit)))]
+        (end,) = connection.execute(_END).fetchone()
+    next_offset = events[-1].offset + 1 if len(events) >= limit else max(end, offset)
+    return Page(events, next_offset, end)
+
+
+def read_end(connection: sqlite3.Connection) -> int:
+    """Give one past the newest position."""
+    (end,) = connection.execute(_END).fetchone()
+    found: int = end
+    return found
+
+
+def measure(connection: sqlite3.Connection, offset: int, categories: Sequence[str] | None) -> Volume:
+    """Count events and bytes from a position on."""
+    condition, bounds = _in_categories(categories)
+    query = f"SELECT count(*), coalesce(sum(length(envelope)), 0) FROM events WHERE position >= ? {condition}"  # noqa: S608
+    count, size = connection.execute(query, (offset, *bounds)).fetchone()
+    return Volume(count, size)
+
+
+def read_snapshots(connection: sqlite3.Connection, streams: Sequence[str]) -> dict[str, Snapshot]:
+    """Give the snapshots there are."""
+    query = "SELECT version, occurred_at, fingerprint, state FROM snapshots WHERE stream = ?"
+    rows = ((stream, connection.execute(query, (stream,)).fetchone()) for stream in streams)
+    return {stream: Snapshot._make(row) for stream, row in rows if row}
+
+
+def write_snapshots(connection: sqlite3.Connection, snapshots: Mapping[str, Snapshot]) -> None:
+    """Keep snapshots, replacing older ones."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        connection.executemany(
+            "INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?, ?, ?)",
+            [(stream, *snapshot) for stream, snapshot in snapshots.items()],
+        )
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.rollback()
+        raise
+
+
+@contextmanager
+def _one_moment(connection: sqlite3.Connection) -> Iterator[None]:
+    """Let several queries see the same state of the file."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        if connection.in_transaction:
+            connection.execute("COMMIT")
+
+
+def _in_categories(categories: Sequence[str] | None) -> tuple[str, list[str]]:
+    if categories is None:
+        return "", []
+    # "." is the character after "-": everything that starts with "category-" and nothing else.
+    ranges = " OR ".join("(stream >= ? AND stream < ?)" for _ in categories) or "FALSE"
+    return f"AND ({ranges})", [bound for name in categories for bound in (f"{name}-", f"{name}.")]

@@ -1,0 +1,146 @@
+"""One command against one state: what it leads to, before anything is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from eventstore.core.aggregates import Aggregate
+from eventstore.core.commands import Command
+from eventstore.core.envelope import Metadata, write_envelope
+from eventstore.core.errors import CommandRejectedError, EventStoreError, UnencodableEventError, WrongExpectedVersionError
+from eventstore.core.events import Event
+from eventstore.core.ids import event_id
+from eventstore.core.records import StoredEvent, from_micros, to_micros
+from eventstore.core.registry import TypeRegistry
+from eventstore.core.streams import StreamId
+from eventstore.ports import Clock, NewEvent, StreamCommit
+
+MAX_EVENTS_PER_COMMAND: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A command on its way.
+
+    Attributes:
+        aggregate: The aggregate's class.
+        stream: The stream it concerns.
+        command: What is wanted.
+        command_id: Makes a repeat harmless.
+        correlation_id: Shared by everything one first command set off.
+        expected_version: What the caller believes the stream's version is; None for "whatever it is".
+    """
+
+    aggregate: type[Aggregate]
+    stream: StreamId
+    command: Command
+    command_id: UUID
+    correlation_id: UUID
+    expected_version: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a command led to. It holds only if `commit` goes through: the state it was decided on may be old.
+
+    Attributes:
+        commit: The events to write; none for a refusal, which then only asks whether the state was current.
+        state: The state afterwards.
+        events: The events, as every later reader will see them.
+        refusal: Why the domain or the expected version refused.
+    """
+
+    commit: StreamCommit
+    state: Aggregate
+    events: tuple[Event, ...]
+    refusal: CommandRejectedError | WrongExpectedVersionError | None
+
+
+class Decider:
+    """Decides commands; the clock is its only view of the world.
+
+    Args:
+        registry: Decodes what was encoded, so that what is applied is exactly what later readers get.
+        clock: For `occurred_at`.
+    """
+
+    def __init__(self, registry: TypeRegistry, clock: Clock) -> None:
+        self.registry: Final = registry
+        self._clock: Final = clock
+
+    def decide(self, request: Request, state: Aggregate) -> Decision:
+        """Decide a command on a state, which stays as it is.
+
+        Args:
+            request: The command.
+            state: The state to decide on.
+
+        Returns:
+            The decision.
+
+        Raises:
+            UnencodableEventError: An event cannot be stored, or there are too many.
+            Exception: Whatever the domain code raised, other than a rejection; nothing is to be written.
+        """
+        name, version = str(request.stream), state.version
+        expected = request.expected_version
+        if expected is not None and expected != version:
+            wrong = WrongExpectedVersionError(name, expected=expected, actual=version)
+            return self._refused(request, state, wrong)
+        try:
+            events = state.decide(request.command)
+        except CommandRejectedError as rejected:
+            rejected.stream, rejected.command = name, type(request.command).__name__
+            return self._refused(request, state, rejected)
+        except EventStoreError:
+            raise
+        except Exception as bug:
+            bug.add_note(f"raised while {type(request.command).__name__} was decided on {name} at version {version}")
+            raise
+        if len(events) > MAX_EVENTS_PER_COMMAND:
+            message = (
+                f"{type(request.command).__name__} on {name} led to {len(events):,} events and the limit is "
+                f"{MAX_EVENTS_PER_COMMAND:,}: split the command. Nothing was written"
+            )
+            raise UnencodableEventError(message)
+        return self._accepted(request, state, events)
+
+    def _accepted(self, request: Request, state: Aggregate, events: tuple[Event, ...]) -> Decision:
+        name = str(request.stream)
+        # Never before the stream's newest event, so that "as of a time" is a prefix even if the clock went back.
+        micros = max(to_micros(self._clock.now()), state.occurred_at)
+        moment = from_micros(micros)
+        metadata = Metadata(request.correlation_id, request.command_id)
+        after = state.copy_state() if events else state
+        new_events: list[NewEvent] = []
+        read_back: list[Event] = []
+        command_id = request.command_id.bytes
+        for index, event in enumerate(events, 1):
+            kind, identity = type(event), event_id(request.command_id, index)
+            envelope = write_envelope(event, identity, moment, metadata)
+            stored = StoredEvent(
+                0, name, after.version + 1, kind.event_type, kind.schema_version, identity.bytes,
+                command_id, index, len(events), micros, envelope,
+            )  # fmt: skip
+            decoded = self._read_back(stored)
+            after.evolve(decoded, micros)
+            read_back.append(decoded)
+            new_events.append(NewEvent(kind.event_type, kind.schema_version, identity.bytes, micros, envelope))
+        commit = StreamCommit(name, state.version, command_id, tuple(new_events))
+        return Decision(commit, after, tuple(read_back), None)
+
+    def _read_back(self, stored: StoredEvent) -> Event:
+        try:
+            return self.registry.decode(stored)
+        except EventStoreError as cause:
+            message = f"{stored.event_type} for {stored.stream} could not be read back: {cause}. Nothing was written"
+            raise UnencodableEventError(message) from cause
+
+    @staticmethod
+    def _refused(
+        request: Request, state: Aggregate, refusal: CommandRejectedError | WrongExpectedVersionError
+    ) -> Decision:
+        commit = StreamCommit(str(request.stream), state.version, request.command_id.bytes, ())
+        return Decision(commit, state, (), refusal)

@@ -1,0 +1,383 @@
+"""Group commit: while one batch is being written, the next is decided against what the first will leave behind.
+
+            take           decide              commit             settle
+    queue --------> batch ---------> batch ------------> log ---------------> callers, cache
+              ^                 overlay: the states after the batch in flight     |
+              '---------- decided again: conflict, or the batch in flight failed -'
+
+No command is answered before the batch it was decided in is settled, rejections included: they may rest on
+events that are not committed yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, Protocol, final
+from uuid import UUID
+
+from typing_extensions import assert_never
+
+from eventstore.core.aggregates import Aggregate
+from eventstore.core.errors import (
+    AppendOutcomeUnknownError,
+    EventStoreError,
+    InvalidIdError,
+    LogUnavailableError,
+    StoreClosedError,
+)
+from eventstore.core.events import Event
+from eventstore.core.records import Partition, StoredEvent, Token
+from eventstore.core.streams import StreamId
+from eventstore.ports import Appended, Clock, CommitOutcome, Conflicted, Duplicated, StreamReader, StreamWriter
+from eventstore.write.deciding import Decider, Decision, Request
+from eventstore.write.rehydration import Rehydrator
+
+MAX_BATCH: Final = 512
+MAX_BATCH_BYTES: Final = 16_000_000
+MAX_QUEUE: Final = 10_000
+
+
+class Committed(NamedTuple):
+    """A command was executed: its events are in the log for good.
+
+    Attributes:
+        version: The stream's version after the command.
+        events: What it emitted, none to several.
+        token: Where a read model must be to show it; see `EventStore.wait_for`.
+    """
+
+    version: int
+    events: tuple[Event, ...]
+    token: Token
+
+
+class CommitsStreams(StreamReader, StreamWriter, Protocol):
+    """What group commit needs from a log."""
+
+
+@final
+@dataclass(eq=False, slots=True)
+class Pending:
+    """A request that waits for its answer.
+
+    Attributes:
+        request: The command.
+        look_up: Whether its id may be in the log already: the caller chose it, or an earlier try may have written it.
+        deadline: When the caller gives up, on the monotonic clock.
+        answer: What the caller awaits.
+        followers: Repeats of the same command that arrived while this one was underway.
+    """
+
+    request: Request
+    look_up: bool
+    deadline: float
+    answer: asyncio.Future[Committed]
+    followers: list[Pending] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Decided commands, and the states they leave behind."""
+
+    decided: list[tuple[Pending, Decision]] = field(default_factory=list)
+    states: dict[str, Aggregate] = field(default_factory=dict)
+    size: int = 0
+
+    @property
+    def full(self) -> bool:
+        return len(self.decided) >= MAX_BATCH or self.size >= MAX_BATCH_BYTES
+
+    def add(self, pending: Pending, decision: Decision) -> None:
+        self.decided.append((pending, decision))
+        self.states[decision.commit.stream] = decision.state
+        self.size += sum(len(event.envelope) for event in decision.commit.events)
+
+
+class GroupCommit:
+    """Executes the commands of one partition in order of arrival, many per round trip to the log.
+
+    Args:
+        log: Where to write.
+        partition: Which partition.
+        rehydrator: Loads states.
+        decider: Decides.
+        clock: For deadlines.
+    """
+
+    def __init__(
+        self, log: CommitsStreams, partition: Partition, rehydrator: Rehydrator, decider: Decider, clock: Clock
+    ) -> None:
+        self._log: Final = log
+        self._partition: Final = partition
+        self._rehydrator: Final = rehydrator
+        self._decider: Final = decider
+        self._clock: Final = clock
+        self._queue: Final[deque[Pending]] = deque()
+        self._room: Final = asyncio.Semaphore(MAX_QUEUE)
+        self._wake: Final = asyncio.Event()
+        self._idle: Final = asyncio.Event()
+        self._idle.set()
+        self._unanswered: Final[set[Pending]] = set()
+        self._underway: Final[dict[UUID, Pending]] = {}
+        self._stale: Final[set[str]] = set()
+        self._closing = False
+
+    async def submit(self, pending: Pending) -> None:
+        """Queue a request; waits while the queue is full.
+
+        Raises:
+            StoreClosedError: The store is closing.
+        """
+        await self._room.acquire()
+        if self._closing:
+            self._room.release()
+            message = "the store is closing and takes no more commands"
+            raise StoreClosedError(message)
+        self._unanswered.add(pending)
+        self._idle.clear()
+        self._queue.append(pending)
+        self._wake.set()
+
+    async def drain(self) -> None:
+        """Refuse new requests and return once all queued ones are answered."""
+        self._closing = True
+        await self._idle.wait()
+
+    async def run(self) -> None:
+        """Work until cancelled; whatever is unanswered then fails with `StoreClosedError`."""
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                batch = _Batch()
+                await self._decide_queued(batch, {})
+                while batch.decided:
+                    batch = await self._write_and_decide_next(batch)
+        finally:
+            closed = StoreClosedError("the store was closed before the command was executed; nothing is known to be written")
+            self._closing = True
+            for pending in list(self._unanswered):
+                self._answer(pending, closed)
+
+    async def _write_and_decide_next(self, writing: _Batch) -> _Batch:
+        """Write a batch, decide meanwhile what arrives, settle, and give the next batch."""
+        commits = [decision.commit for _, decision in writing.decided]
+        in_flight = asyncio.ensure_future(self._log.commit(self._partition, commits))
+        in_flight.add_done_callback(lambda _: self._wake.set())
+        following = _Batch()
+        try:
+            while not in_flight.done():
+                await self._wake.wait()
+                self._wake.clear()
+                if not following.full:
+                    await self._decide_queued(following, writing.states)
+        except BaseException:
+            in_flight.cancel()
+            raise
+        conflicting = self._settle(writing, in_flight)
+        if conflicting is None:
+            if self._queue and not following.full:
+                await self._decide_queued(following, {})
+            return following
+        self._queue.extendleft(reversed([*conflicting, *(pending for pending, _ in following.decided)]))
+        again = _Batch()
+        await self._decide_queued(again, {})
+        return again
+
+    async def _decide_queued(self, batch: _Batch, overlay: Mapping[str, Aggregate]) -> None:
+        """Decide queued requests into the batch until one of the two runs out.
+
+        Args:
+            batch: Takes the decisions.
+            overlay: States that the batch in flight will leave behind.
+        """
+        while self._queue and not batch.full:
+            taken = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH - len(batch.decided)))]
+            try:
+                wanted = [pending for pending in await self._without_repeats(taken) if self._is_wanted(pending)]
+                states = await self._states(wanted, {**overlay, **batch.states})
+            except BaseException:
+                self._queue.extendleft(reversed(taken))
+                raise
+            while wanted:
+                if batch.full:
+                    self._queue.extendleft(reversed(wanted))
+                    break
+                pending = wanted.pop(0)
+                self._decide(pending, batch, states)
+
+    def _decide(self, pending: Pending, batch: _Batch, states: dict[str, Aggregate]) -> None:
+        name = str(pending.request.stream)
+        state = states.get(name)
+        if state is None:  # its load failed and answered it
+            return
+        try:
+            decision = self._decider.decide(pending.request, state)
+        except Exception as error:  # noqa: BLE001 - whatever the domain raised belongs to this caller alone
+            self._answer(pending, error)
+            return
+        states[name] = decision.state
+        batch.add(pending, decision)
+
+    def _is_wanted(self, pending: Pending) -> bool:
+        if pending.answer.done():
+            self._answer(pending, None)
+            return False
+        if self._clock.monotonic() > pending.deadline:
+            request = pending.request
+            message = (
+                f"{type(request.command).__name__} on {request.stream} was not executed before its deadline; "
+                "nothing was written, try again"
+            )
+            self._answer(pending, LogUnavailableError(message))
+            return False
+        return True
+
+    async def _without_repeats(self, taken: Sequence[Pending]) -> list[Pending]:
+        """Answer requests whose command is in the log already, and let those that are underway share one answer."""
+        remaining: list[Pending] = []
+        asked: list[Pending] = []
+        for pending in taken:
+            first = self._underway.setdefault(pending.request.command_id, pending) if pending.look_up else pending
+            if first is not pending:
+                first.followers.append(pending)
+                continue
+            remaining.append(pending)
+            if pending.look_up:
+                asked.append(pending)
+        if not asked:
+            return remaining
+        try:
+            found = await self._log.find_commands([pending.request.command_id.bytes for pending in asked])
+        except EventStoreError as error:
+            for pending in asked:
+                self._answer(pending, error)
+            return [pending for pending in remaining if not pending.look_up]
+        for pending in asked:
+            events = found.get(pending.request.command_id.bytes)
+            if events:
+                self._answer(pending, self._first_result(pending, events))
+                remaining.remove(pending)
+        return remaining
+
+    def _first_result(self, pending: Pending, events: Sequence[StoredEvent]) -> Committed | EventStoreError:
+        name = str(pending.request.stream)
+        if events[0].stream != name:
+            return InvalidIdError(
+                f"command id {pending.request.command_id} was used for {events[0].stream} already, "
+                f"so it cannot be used for {name}: give every command its own id"
+            )
+        try:
+            decoded = tuple(self._decider.registry.decode(event) for event in events)
+        except EventStoreError as error:
+            return error
+        return Committed(events[-1].version, decoded, Token({self._partition: events[-1].offset + 1}))
+
+    async def _states(self, wanted: Iterable[Pending], known: dict[str, Aggregate]) -> dict[str, Aggregate]:
+        """Give the state of every wanted stream: from the overlay, the cache, or the log, in one round trip."""
+        missing: dict[StreamId, type[Aggregate]] = {}
+        for pending in wanted:
+            stream = pending.request.stream
+            name = str(stream)
+            if name in known:
+                continue
+            cached = None if name in self._stale else self._rehydrator.cache.get(name)
+            if cached is not None:
+                known[name] = cached
+            else:
+                missing[stream] = pending.request.aggregate
+        if missing:
+            self._stale.difference_update(map(str, missing))
+            known.update(await self._load(missing, wanted))
+        return known
+
+    async def _load(
+        self, missing: Mapping[StreamId, type[Aggregate]], wanted: Iterable[Pending]
+    ) -> Mapping[str, Aggregate]:
+        try:
+            return await self._rehydrator.current(missing)
+        except EventStoreError as error:
+            if len(missing) == 1:
+                (stream,) = missing
+                for pending in wanted:
+                    if pending.request.stream == stream:
+                        self._answer(pending, error)
+                return {}
+        # One of several streams cannot be loaded: only its own commands may fail.
+        loaded: dict[str, Aggregate] = {}
+        for stream, kind in missing.items():
+            loaded.update(await self._load({stream: kind}, wanted))
+        return loaded
+
+    def _settle(self, batch: _Batch, in_flight: asyncio.Future[Sequence[CommitOutcome]]) -> list[Pending] | None:
+        """Answer a written batch.
+
+        Returns:
+            The commands to decide again, or None if all went through, so that what was decided meanwhile holds.
+        """
+        try:
+            outcomes = in_flight.result()
+        except EventStoreError as error:
+            self._fail(batch, error)
+            return []
+        conflicting: list[Pending] = []
+        clean = True
+        for (pending, decision), outcome in zip(batch.decided, outcomes, strict=True):
+            match outcome:
+                case Appended():
+                    self._rehydrator.cache.put(decision.commit.stream, decision.state)
+                    self._answer(pending, decision.refusal or self._committed(decision, outcome))
+                case Conflicted():
+                    clean = False
+                    self._stale.add(decision.commit.stream)
+                    conflicting.append(pending)
+                case Duplicated():
+                    clean = False
+                    self._stale.add(decision.commit.stream)
+                    pending.look_up = True
+                    conflicting.append(pending)
+                case _:
+                    assert_never(outcome)
+        for pending in conflicting:
+            self._underway.pop(pending.request.command_id, None)
+        return None if clean else conflicting
+
+    def _committed(self, decision: Decision, outcome: Appended) -> Committed:
+        token = Token({self._partition: outcome.next_offset} if decision.events else {})
+        return Committed(decision.state.version, decision.events, token)
+
+    def _fail(self, batch: _Batch, error: EventStoreError) -> None:
+        for pending, decision in batch.decided:
+            self._stale.add(decision.commit.stream)
+            if isinstance(error, AppendOutcomeUnknownError):
+                own = AppendOutcomeUnknownError((str(pending.request.command_id),), error.cause)
+                own.__cause__ = error
+                self._answer(pending, own)
+            else:
+                self._answer(pending, error)
+
+    def _answer(self, pending: Pending, answer: Committed | BaseException | None) -> None:
+        """Answer a request and those that repeat it, and forget them."""
+        if pending not in self._unanswered:
+            return
+        self._unanswered.discard(pending)
+        self._room.release()
+        if self._underway.get(pending.request.command_id) is pending:
+            del self._underway[pending.request.command_id]
+        if not pending.answer.done():
+            if isinstance(answer, Committed):
+                pending.answer.set_result(answer)
+            else:
+                pending.answer.set_exception(answer or asyncio.CancelledError())
+        for follower in pending.followers:
+            if answer is None:  # the first caller gave up; its followers have not
+                self._queue.append(follower)
+                self._wake.set()
+            else:
+                self._answer(follower, answer)
+        pending.followers.clear()
+        if not self._unanswered:
+            self._idle.set()

@@ -1,0 +1,162 @@
+"""From a stream to an aggregate's state: cache, snapshot, then the events after it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final, Protocol, TypeVar, cast
+
+from eventstore.core.aggregates import Aggregate, missing_evolver, read_snapshot
+from eventstore.core.errors import CorruptLogError, EventSchemaError, WrongExpectedVersionError
+from eventstore.core.records import StoredEvent, to_micros
+from eventstore.core.registry import TypeRegistry
+from eventstore.core.streams import StreamId
+from eventstore.ports import SnapshotStore, StreamQuery, StreamReader
+
+A = TypeVar("A", bound=Aggregate)
+_FOLD_CHUNK: Final = 1_000
+
+
+class ReadsAggregates(StreamReader, SnapshotStore, Protocol):
+    """What rehydration needs from a log."""
+
+
+class StateCache:
+    """Keeps the most recently used committed states; each is the fold of a prefix of its stream, never wrong.
+
+    Args:
+        size: How many states are kept.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size: Final = size
+        self._states: Final[OrderedDict[str, Aggregate]] = OrderedDict()
+
+    def get(self, stream: str) -> Aggregate | None:
+        """Give the state kept for a stream; it must not be changed."""
+        state = self._states.get(stream)
+        if state is not None:
+            self._states.move_to_end(stream)
+        return state
+
+    def put(self, stream: str, state: Aggregate) -> None:
+        """Keep a committed state unless a newer one is kept already."""
+        known = self._states.get(stream)
+        if known is None or known.version <= state.version:
+            self._states[stream] = state
+        self._states.move_to_end(stream)
+        while len(self._states) > self._size:
+            self._states.popitem(last=False)
+
+
+class Rehydrator:
+    """Loads committed states of aggregates.
+
+    Args:
+        log: Where streams and snapshots are.
+        registry: Decodes events.
+        cache_size: How many states are kept in memory.
+    """
+
+    def __init__(self, log: ReadsAggregates, registry: TypeRegistry, cache_size: int) -> None:
+        self._log: Final = log
+        self._registry: Final = registry
+        self.cache: Final = StateCache(cache_size)
+
+    async def current(self, wanted: Mapping[StreamId, type[Aggregate]]) -> dict[str, Aggregate]:
+        """Bring states up to the log's present, all in one or two round trips, and keep them in the cache.
+
+        Args:
+            wanted: The class of each stream.
+
+        Returns:
+            The states by stream name; they must not be changed.
+
+        Raises:
+            EventSchemaError: An event does not fit the code.
+            CorruptLogError: A stream has a gap.
+            LogUnavailableError: The log cannot be read now.
+        """
+        starts = await self._starts(wanted)
+        queries = [StreamQuery(name, state.version) for name, state in starts.items()]
+        for (name, start), events in zip(starts.items(), await self._log.read_streams(queries), strict=True):
+            if events:
+                starts[name] = await self._fold(start.copy_state(), events)
+            self.cache.put(name, starts[name])
+        return starts
+
+    async def load(self, cls: type[A], stream: StreamId, at: int | datetime | None) -> A:
+        """Give an aggregate as of now, of a version or of a time; it is the caller's own copy.
+
+        Args:
+            cls: The aggregate's class.
+            stream: Its stream.
+            at: A version, a time in UTC, or None for the present.
+
+        Returns:
+            The aggregate.
+
+        Raises:
+            WrongExpectedVersionError: The stream has fewer events than the wanted version.
+            EventSchemaError: An event does not fit the code.
+            CorruptLogError: The stream has a gap.
+            LogUnavailableError: The log cannot be read now.
+        """
+        if at is None:
+            states = await self.current({stream: cls})
+            return cast("A", states[str(stream)].copy_state())
+        limit = at if isinstance(at, int) else None
+        (events,) = await self._log.read_streams([StreamQuery(str(stream), 0, limit)])
+        if isinstance(at, datetime):
+            until = to_micros(at)
+            events = [event for event in events if event.occurred_at <= until]
+        elif len(events) < at:
+            raise WrongExpectedVersionError(str(stream), expected=at, actual=len(events))
+        return await self._fold(cls.initial(stream.id), events)
+
+    async def _starts(self, wanted: Mapping[StreamId, type[Aggregate]]) -> dict[str, Aggregate]:
+        """Give the best state each stream can be folded on from."""
+        starts: dict[str, Aggregate] = {}
+        snapshots = [str(s) for s, cls in wanted.items() if cls.snapshot_every and not self.cache.get(str(s))]
+        kept = await self._log.read_snapshots(snapshots) if snapshots else {}
+        for stream, cls in wanted.items():
+            name = str(stream)
+            state = self.cache.get(name)
+            snapshot = kept.get(name)
+            if state is None and snapshot and snapshot.fingerprint == cls.fingerprint:
+                state = read_snapshot(cls, stream.id, snapshot)
+            starts[name] = state if isinstance(state, cls) else cls.initial(stream.id)
+        return starts
+
+    async def _fold(self, state: A, events: Sequence[StoredEvent]) -> A:
+        for start in range(0, len(events), _FOLD_CHUNK):
+            if start:
+                await asyncio.sleep(0)  # a long stream must not hold up everything else
+            fold(state, events[start : start + _FOLD_CHUNK], self._registry)
+        return state
+
+
+def fold(state: Aggregate, events: Sequence[StoredEvent], registry: TypeRegistry) -> None:
+    """Evolve a state in place by stored events that follow it.
+
+    Raises:
+        EventSchemaError: An event does not fit the code, or applying it raised.
+        CorruptLogError: The events do not follow the state without a gap.
+    """
+    decode, evolve, version = registry.decode, state.evolve, state.version
+    for stored in events:
+        version += 1
+        if stored.version != version:
+            message = f"{stored.place}: version {version} is missing before it; the log is damaged, restore a backup"
+            raise CorruptLogError(message)
+        event = decode(stored)
+        try:
+            evolve(event, stored.occurred_at)
+        except Exception as cause:
+            if type(event) not in state.evolvers:
+                message = f"{stored.place}: {missing_evolver(type(state), type(event))}"
+            else:
+                message = f"{stored.place}: {type(state).__name__} could not apply it ({cause!r}): @evolves must not fail"
+            raise EventSchemaError(message) from cause
