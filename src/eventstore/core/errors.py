@@ -14,6 +14,8 @@
     |  |- UpcastError                ... an old event could not be brought up to date
     |  `- UnencodableEventError      ... a new event cannot be stored; nothing was written
     |- ProjectionFailedError         a handler raised                  -> fix it, or park the event
+    |- RowConflictError              a row appeared meanwhile         -> internal: fold the batch again
+    |- UnstorableRowError            a row does not fit its column    -> fix the handler
     |- ReadModelStaleError           a read model is not there yet     -> wait longer or read stale rows
     |- ConfigurationError            wrong settings or definitions     -> fix them; raised at import or start
     |- CorruptLogError               stored data is damaged            -> stop, restore; never written over
@@ -153,6 +155,25 @@ class ProjectionFailedError(EventStoreError):
         self.event = event
         self.cause = cause
         self.remedy = remedy
+
+
+class RowConflictError(EventStoreError):
+    """Somebody else inserted a row that was not there when it was read. Internal: roll back and fold the batch again."""
+
+    retriable = True
+
+
+class UnstorableRowError(EventStoreError):
+    """A row holds a value that its column cannot: a handler's mistake, nothing of the transaction happened.
+
+    Args:
+        message: Which row and field, and why.
+        key: The row's key, if it is known.
+    """
+
+    def __init__(self, message: str, key: tuple[object, ...] | None = None) -> None:
+        super().__init__(message)
+        self.key = key
 
 
 class ReadModelStaleError(EventStoreError):

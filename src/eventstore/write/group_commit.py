@@ -12,70 +12,28 @@ events that are not committed yet.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, Protocol, final
-from uuid import UUID
+from typing import Final, Protocol
 
 from typing_extensions import assert_never
 
 from eventstore.core.aggregates import Aggregate
-from eventstore.core.errors import (
-    AppendOutcomeUnknownError,
-    EventStoreError,
-    InvalidIdError,
-    LogUnavailableError,
-    StoreClosedError,
-)
-from eventstore.core.events import Event
+from eventstore.core.errors import AppendOutcomeUnknownError, EventStoreError, InvalidIdError, LogUnavailableError
 from eventstore.core.records import Partition, StoredEvent, Token
 from eventstore.core.streams import StreamId
 from eventstore.ports import Appended, Clock, CommitOutcome, Conflicted, Duplicated, StreamReader, StreamWriter
-from eventstore.write.deciding import Decider, Decision, Request
+from eventstore.write.deciding import Decider, Decision
+from eventstore.write.pending import Committed, Inbox, Pending
 from eventstore.write.rehydration import Rehydrator
+from eventstore.write.snapshots import Snapshotter
 
 MAX_BATCH: Final = 512
 MAX_BATCH_BYTES: Final = 16_000_000
-MAX_QUEUE: Final = 10_000
-
-
-class Committed(NamedTuple):
-    """A command was executed: its events are in the log for good.
-
-    Attributes:
-        version: The stream's version after the command.
-        events: What it emitted, none to several.
-        token: Where a read model must be to show it; see `EventStore.wait_for`.
-    """
-
-    version: int
-    events: tuple[Event, ...]
-    token: Token
 
 
 class CommitsStreams(StreamReader, StreamWriter, Protocol):
     """What group commit needs from a log."""
-
-
-@final
-@dataclass(eq=False, slots=True)
-class Pending:
-    """A request that waits for its answer.
-
-    Attributes:
-        request: The command.
-        look_up: Whether its id may be in the log already: the caller chose it, or an earlier try may have written it.
-        deadline: When the caller gives up, on the monotonic clock.
-        answer: What the caller awaits.
-        followers: Repeats of the same command that arrived while this one was underway.
-    """
-
-    request: Request
-    look_up: bool
-    deadline: float
-    answer: asyncio.Future[Committed]
-    followers: list[Pending] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -104,26 +62,27 @@ class GroupCommit:
         partition: Which partition.
         rehydrator: Loads states.
         decider: Decides.
+        snapshotter: Gets what was committed.
         clock: For deadlines.
     """
 
-    def __init__(
-        self, log: CommitsStreams, partition: Partition, rehydrator: Rehydrator, decider: Decider, clock: Clock
+    def __init__(  # noqa: PLR0913 - its collaborators, passed at one place
+        self,
+        log: CommitsStreams,
+        partition: Partition,
+        rehydrator: Rehydrator,
+        decider: Decider,
+        snapshotter: Snapshotter,
+        clock: Clock,
     ) -> None:
         self._log: Final = log
         self._partition: Final = partition
         self._rehydrator: Final = rehydrator
         self._decider: Final = decider
+        self._snapshotter: Final = snapshotter
         self._clock: Final = clock
-        self._queue: Final[deque[Pending]] = deque()
-        self._room: Final = asyncio.Semaphore(MAX_QUEUE)
-        self._wake: Final = asyncio.Event()
-        self._idle: Final = asyncio.Event()
-        self._idle.set()
-        self._unanswered: Final[set[Pending]] = set()
-        self._underway: Final[dict[UUID, Pending]] = {}
+        self._inbox: Final = Inbox()
         self._stale: Final[set[str]] = set()
-        self._closing = False
 
     async def submit(self, pending: Pending) -> None:
         """Queue a request; waits while the queue is full.
@@ -131,47 +90,39 @@ class GroupCommit:
         Raises:
             StoreClosedError: The store is closing.
         """
-        await self._room.acquire()
-        if self._closing:
-            self._room.release()
-            message = "the store is closing and takes no more commands"
-            raise StoreClosedError(message)
-        self._unanswered.add(pending)
-        self._idle.clear()
-        self._queue.append(pending)
-        self._wake.set()
+        await self._inbox.put(pending)
 
     async def drain(self) -> None:
         """Refuse new requests and return once all queued ones are answered."""
-        self._closing = True
-        await self._idle.wait()
+        await self._inbox.drain()
 
     async def run(self) -> None:
         """Work until cancelled; whatever is unanswered then fails with `StoreClosedError`."""
+        cause: BaseException | None = None
         try:
             while True:
-                await self._wake.wait()
-                self._wake.clear()
+                await self._inbox.arrived.wait()
+                self._inbox.arrived.clear()
                 batch = _Batch()
                 await self._decide_queued(batch, {})
                 while batch.decided:
                     batch = await self._write_and_decide_next(batch)
+        except Exception as bug:
+            cause = bug
+            raise
         finally:
-            closed = StoreClosedError("the store was closed before the command was executed; nothing is known to be written")
-            self._closing = True
-            for pending in list(self._unanswered):
-                self._answer(pending, closed)
+            self._inbox.close(cause)
 
     async def _write_and_decide_next(self, writing: _Batch) -> _Batch:
         """Write a batch, decide meanwhile what arrives, settle, and give the next batch."""
         commits = [decision.commit for _, decision in writing.decided]
         in_flight = asyncio.ensure_future(self._log.commit(self._partition, commits))
-        in_flight.add_done_callback(lambda _: self._wake.set())
+        in_flight.add_done_callback(lambda _: self._inbox.arrived.set())
         following = _Batch()
         try:
             while not in_flight.done():
-                await self._wake.wait()
-                self._wake.clear()
+                await self._inbox.arrived.wait()
+                self._inbox.arrived.clear()
                 if not following.full:
                     await self._decide_queued(following, writing.states)
         except BaseException:
@@ -179,10 +130,10 @@ class GroupCommit:
             raise
         conflicting = self._settle(writing, in_flight)
         if conflicting is None:
-            if self._queue and not following.full:
+            if self._inbox and not following.full:
                 await self._decide_queued(following, {})
             return following
-        self._queue.extendleft(reversed([*conflicting, *(pending for pending, _ in following.decided)]))
+        self._inbox.put_back([*conflicting, *(pending for pending, _ in following.decided)])
         again = _Batch()
         await self._decide_queued(again, {})
         return again
@@ -194,19 +145,18 @@ class GroupCommit:
             batch: Takes the decisions.
             overlay: States that the batch in flight will leave behind.
         """
-        while self._queue and not batch.full:
-            taken = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH - len(batch.decided)))]
+        while self._inbox and not batch.full:
+            taken = self._inbox.take(MAX_BATCH - len(batch.decided))
             try:
                 wanted = [pending for pending in await self._without_repeats(taken) if self._is_wanted(pending)]
                 states = await self._states(wanted, {**overlay, **batch.states})
             except BaseException:
-                self._queue.extendleft(reversed(taken))
+                self._inbox.put_back(taken)
                 raise
-            while wanted:
+            for index, pending in enumerate(wanted):
                 if batch.full:
-                    self._queue.extendleft(reversed(wanted))
+                    self._inbox.put_back(wanted[index:])
                     break
-                pending = wanted.pop(0)
                 self._decide(pending, batch, states)
 
     def _decide(self, pending: Pending, batch: _Batch, states: dict[str, Aggregate]) -> None:
@@ -217,14 +167,14 @@ class GroupCommit:
         try:
             decision = self._decider.decide(pending.request, state)
         except Exception as error:  # noqa: BLE001 - whatever the domain raised belongs to this caller alone
-            self._answer(pending, error)
+            self._inbox.answer(pending, error)
             return
         states[name] = decision.state
         batch.add(pending, decision)
 
     def _is_wanted(self, pending: Pending) -> bool:
         if pending.answer.done():
-            self._answer(pending, None)
+            self._inbox.answer(pending, None)
             return False
         if self._clock.monotonic() > pending.deadline:
             request = pending.request
@@ -232,7 +182,7 @@ class GroupCommit:
                 f"{type(request.command).__name__} on {request.stream} was not executed before its deadline; "
                 "nothing was written, try again"
             )
-            self._answer(pending, LogUnavailableError(message))
+            self._inbox.answer(pending, LogUnavailableError(message))
             return False
         return True
 
@@ -241,12 +191,10 @@ class GroupCommit:
         remaining: list[Pending] = []
         asked: list[Pending] = []
         for pending in taken:
-            first = self._underway.setdefault(pending.request.command_id, pending) if pending.look_up else pending
-            if first is not pending:
-                first.followers.append(pending)
-                continue
-            remaining.append(pending)
-            if pending.look_up:
+            if not pending.look_up:
+                remaining.append(pending)
+            elif not self._inbox.is_repeat(pending):
+                remaining.append(pending)
                 asked.append(pending)
         if not asked:
             return remaining
@@ -254,12 +202,12 @@ class GroupCommit:
             found = await self._log.find_commands([pending.request.command_id.bytes for pending in asked])
         except EventStoreError as error:
             for pending in asked:
-                self._answer(pending, error)
+                self._inbox.answer(pending, error)
             return [pending for pending in remaining if not pending.look_up]
         for pending in asked:
             events = found.get(pending.request.command_id.bytes)
             if events:
-                self._answer(pending, self._first_result(pending, events))
+                self._inbox.answer(pending, self._first_result(pending, events))
                 remaining.remove(pending)
         return remaining
 
@@ -304,7 +252,7 @@ class GroupCommit:
                 (stream,) = missing
                 for pending in wanted:
                     if pending.request.stream == stream:
-                        self._answer(pending, error)
+                        self._inbox.answer(pending, error)
                 return {}
         # One of several streams cannot be loaded: only its own commands may fail.
         loaded: dict[str, Aggregate] = {}
@@ -329,7 +277,8 @@ class GroupCommit:
             match outcome:
                 case Appended():
                     self._rehydrator.cache.put(decision.commit.stream, decision.state)
-                    self._answer(pending, decision.refusal or self._committed(decision, outcome))
+                    self._snapshotter.offer(decision.state, len(decision.events))
+                    self._inbox.answer(pending, decision.refusal or self._committed(decision, outcome))
                 case Conflicted():
                     clean = False
                     self._stale.add(decision.commit.stream)
@@ -341,8 +290,6 @@ class GroupCommit:
                     conflicting.append(pending)
                 case _:
                     assert_never(outcome)
-        for pending in conflicting:
-            self._underway.pop(pending.request.command_id, None)
         return None if clean else conflicting
 
     def _committed(self, decision: Decision, outcome: Appended) -> Committed:
@@ -355,29 +302,7 @@ class GroupCommit:
             if isinstance(error, AppendOutcomeUnknownError):
                 own = AppendOutcomeUnknownError((str(pending.request.command_id),), error.cause)
                 own.__cause__ = error
-                self._answer(pending, own)
+                self._inbox.answer(pending, own)
             else:
-                self._answer(pending, error)
+                self._inbox.answer(pending, error)
 
-    def _answer(self, pending: Pending, answer: Committed | BaseException | None) -> None:
-        """Answer a request and those that repeat it, and forget them."""
-        if pending not in self._unanswered:
-            return
-        self._unanswered.discard(pending)
-        self._room.release()
-        if self._underway.get(pending.request.command_id) is pending:
-            del self._underway[pending.request.command_id]
-        if not pending.answer.done():
-            if isinstance(answer, Committed):
-                pending.answer.set_result(answer)
-            else:
-                pending.answer.set_exception(answer or asyncio.CancelledError())
-        for follower in pending.followers:
-            if answer is None:  # the first caller gave up; its followers have not
-                self._queue.append(follower)
-                self._wake.set()
-            else:
-                self._answer(follower, answer)
-        pending.followers.clear()
-        if not self._unanswered:
-            self._idle.set()

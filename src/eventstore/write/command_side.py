@@ -1,0 +1,130 @@
+"""The command side as a whole: one group commit per partition, and loading."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final, Protocol, TypeVar
+from uuid import UUID
+
+from eventstore.background import Background
+from eventstore.core.aggregates import Aggregate
+from eventstore.core.commands import Command
+from eventstore.core.errors import ConfigurationError, InvalidIdError
+from eventstore.core.ids import parse_command_id
+from eventstore.core.records import Partition, Recorded
+from eventstore.core.registry import TypeRegistry
+from eventstore.core.streams import StreamId, stream_id
+from eventstore.environment import Environment
+from eventstore.ports import SnapshotStore
+from eventstore.write.deciding import Decider, Request
+from eventstore.write.group_commit import CommitsStreams, GroupCommit
+from eventstore.write.pending import Committed, Pending
+from eventstore.write.rehydration import Rehydrator
+from eventstore.write.snapshots import Snapshotter
+
+A = TypeVar("A", bound=Aggregate)
+
+
+class CommandLog(CommitsStreams, SnapshotStore, Protocol):
+    """What the command side needs from a log."""
+
+
+class CommandSide:
+    """Executes commands and loads aggregates.
+
+    Args:
+        log: An open log.
+        aggregates: The aggregate classes by category.
+        registry: Decodes events.
+        environment: Clock and randomness.
+        cache_size: How many aggregates are kept in memory.
+    """
+
+    def __init__(
+        self,
+        log: CommandLog,
+        aggregates: Mapping[str, type[Aggregate]],
+        registry: TypeRegistry,
+        environment: Environment,
+        cache_size: int,
+    ) -> None:
+        self._log: Final = log
+        self._aggregates: Final = aggregates
+        self._environment: Final = environment
+        self._rehydrator: Final = Rehydrator(log, registry, cache_size)
+        self._decider: Final = Decider(registry, environment.clock)
+        self._snapshotter: Final = Snapshotter(log)
+        self._groups: Final[dict[Partition, GroupCommit]] = {}
+        self._background: Final = Background()
+
+    def start(self) -> None:
+        """Begin to write snapshots; group commits start with their first command."""
+        self._background.start(self._snapshotter.run(), "eventstore-snapshots")
+
+    async def close(self) -> None:
+        """Answer every accepted command, then stop."""
+        try:
+            for group in self._groups.values():
+                await group.drain()
+            await self._snapshotter.flush()
+        finally:
+            await self._background.close()
+
+    async def execute(  # noqa: PLR0913 - the facade's arguments and the deadline
+        self,
+        aggregate: type[Aggregate],
+        aggregate_id: str,
+        command: Command,
+        *,
+        expected_version: int | None,
+        command_id: UUID | str | None,
+        caused_by: Recorded | UUID | None,
+        timeout: float,  # noqa: ASYNC109 - passed on as a deadline that group commit keeps
+    ) -> Committed:
+        """Execute a command; see `EventStore.execute`."""
+        stream = self._stream(aggregate, aggregate_id)
+        if expected_version is not None and expected_version < 0:
+            message = f"expected_version={expected_version}: give a version, NEW (0) for a new stream, or leave it out"
+            raise InvalidIdError(message)
+        identity = parse_command_id(command_id) if command_id is not None else self._environment.new_id()
+        correlation = caused_by.metadata.correlation_id if isinstance(caused_by, Recorded) else caused_by
+        request = Request(aggregate, stream, command, identity, correlation or identity, expected_version)
+        pending = Pending(
+            request,
+            look_up=command_id is not None,
+            deadline=self._environment.clock.monotonic() + timeout,
+            answer=asyncio.get_running_loop().create_future(),
+        )
+        await self._group(self._log.partition_of(str(stream))).submit(pending)
+        return await pending.answer
+
+    async def load(self, aggregate: type[A], aggregate_id: str, at: int | datetime | None) -> A:
+        """Load an aggregate; see `EventStore.load`."""
+        stream = self._stream(aggregate, aggregate_id)
+        if isinstance(at, datetime) and at.tzinfo is None:
+            message = f"at={at.isoformat()} has no time zone: give an aware datetime, for example in UTC"
+            raise InvalidIdError(message)
+        if isinstance(at, int) and at < 0:
+            message = f"at={at}: versions start at 1; 0 is the state before the first event"
+            raise InvalidIdError(message)
+        return await self._rehydrator.load(aggregate, stream, at)
+
+    def _stream(self, aggregate: type[Aggregate], aggregate_id: str) -> StreamId:
+        if self._aggregates.get(aggregate.category) is not aggregate:
+            message = (
+                f"{aggregate.__qualname__} is not registered: add it to EventStore(..., aggregates=[...]), "
+                "where its definition is checked"
+            )
+            raise ConfigurationError(message)
+        return stream_id(aggregate.category, aggregate_id)
+
+    def _group(self, partition: Partition) -> GroupCommit:
+        group = self._groups.get(partition)
+        if group is None:
+            clock = self._environment.clock
+            group = GroupCommit(self._log, partition, self._rehydrator, self._decider, self._snapshotter, clock)
+            self._groups[partition] = group
+            self._background.start(group.run(), f"eventstore-group-commit-{partition}")
+        return group
