@@ -335,8 +335,18 @@ class RowReader(Protocol):
         """Give the positions at that moment."""
         ...
 
-    async def page(self, definition: SubscriptionDefinition, after: Key | None, limit: int) -> Sequence[Row]:
-        """Give rows in key order after a key, all from the same moment."""
+    async def relations(self, name: str, version: int) -> Mapping[str, tuple[str, ...]]:
+        """Give the tables of a version by the name that readers query, each with its key columns."""
+        ...
+
+    async def raw_page(  # noqa: PLR0913 - a table and a range in it
+        self, name: str, version: int, relation: str, after: Key | None, limit: int
+    ) -> Sequence[Mapping[str, object]]:
+        """Give rows in key order after a key as values by column, all from the same moment.
+
+        It needs no class, so that it also reads versions whose code is gone. Equal values of two versions compare
+        equal if their columns have the same type.
+        """
         ...
 
 
@@ -362,6 +372,14 @@ class QueryStore(Protocol):
         Raises:
             ConfigurationError: The same version is known with another fingerprint or another log.
         """
+        ...
+
+    async def row(self, definition: SubscriptionDefinition, key: Key) -> Row | None:
+        """Give one row of that version, or None."""
+        ...
+
+    async def rows(self, definition: SubscriptionDefinition, after: Key | None, limit: int) -> Sequence[Row]:
+        """Give rows of that version in key order after a key, at most `limit`."""
         ...
 
     async def accept(self, definition: SubscriptionDefinition) -> None:

@@ -1,0 +1,213 @@
+"""Workers: move one read model along one partition for as long as they own its position."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from eventstore.core.checkpoints import Checkpoint, Failure, VersionState
+from eventstore.core.definitions import SubscriptionDefinition
+from eventstore.core.errors import (
+    AppendOutcomeUnknownError,
+    EventStoreError,
+    OwnershipLostError,
+    ProjectionFailedError,
+    StoreClosedError,
+    StoreUnavailableError,
+)
+from eventstore.core.records import Partition
+from eventstore.ports import Page, PartitionReader
+from eventstore.read.batches import BatchProcessor, Surroundings, as_failure
+from eventstore.read.subscribers import Subscriber
+
+_LOGGER: Final = logging.getLogger(__name__)
+_LONGEST_BACKOFF: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """How workers share and pace their work.
+
+    Attributes:
+        batch_size: Events per transaction.
+        lease: Seconds after which others may take over from a worker that stopped renewing; renewed three times as often.
+        retry: Seconds until a halted or superseded version is looked at again.
+    """
+
+    batch_size: int = 1_000
+    lease: float = 5.0
+    retry: float = 2.0
+
+
+class Worker:
+    """Moves one version of one read model along one partition.
+
+    Args:
+        surroundings: The query store and the rest.
+        log: Where events are read.
+        subscriber: What to do with them.
+        partition: Which partition.
+        owner: A name no other worker has.
+        settings: Batch size and times.
+    """
+
+    def __init__(  # noqa: PLR0913 - its collaborators, passed at one place
+        self,
+        surroundings: Surroundings,
+        log: PartitionReader,
+        subscriber: Subscriber,
+        partition: Partition,
+        owner: str,
+        settings: WorkerSettings,
+    ) -> None:
+        self._surroundings: Final = surroundings
+        self._query: Final = surroundings.query
+        self._clock: Final = surroundings.clock
+        self._log: Final = log
+        self._subscriber: Final = subscriber
+        self._definition: Final = subscriber.definition
+        self._partition: Final = partition
+        self._owner: Final = owner
+        self._settings: Final = settings
+        self._label: Final = f"{subscriber.definition.label} partition {partition}"
+        self._failure: Failure | None = None
+
+    async def run(self) -> None:
+        """Work until cancelled; whatever goes wrong is reported, and tried again later."""
+        backoff = _LONGEST_BACKOFF / 32
+        while True:
+            try:
+                if await self._work_while_owner():
+                    backoff = _LONGEST_BACKOFF / 32
+                await self._pause(self._settings.retry)
+            except StoreClosedError:
+                return
+            except OwnershipLostError:
+                _LOGGER.info("%s: another worker has taken over", self._label)
+            except (StoreUnavailableError, AppendOutcomeUnknownError) as error:
+                _LOGGER.warning("%s: trying again in %g s: %s", self._label, backoff, error)
+                await self._clock.sleep(backoff)
+                backoff = min(backoff * 2, _LONGEST_BACKOFF)
+            except Exception:
+                _LOGGER.exception("%s: a defect stopped the worker; it starts again in %g s", self._label, backoff)
+                await self._clock.sleep(backoff)
+                backoff = min(backoff * 2, _LONGEST_BACKOFF)
+
+    async def _work_while_owner(self) -> bool:
+        """Claim the position and move it; returns if it cannot be had or stands still, and tells if it was had."""
+        if await self._state() == "building":
+            return False
+        checkpoint = await self._claim()
+        if checkpoint is None:
+            return False
+        processor = BatchProcessor(self._surroundings, self._subscriber, checkpoint)
+        try:
+            await self._follow(processor)
+        except ProjectionFailedError as error:
+            await self._report(processor.checkpoint, error)
+        finally:
+            # Also when cancelled, so that the next worker need not wait for the lease to end.
+            with suppress(EventStoreError):
+                await asyncio.shield(self._query.release(processor.checkpoint))
+        return True
+
+    async def _follow(self, processor: BatchProcessor) -> None:
+        """Apply the log as it grows; reads the next page while one is being applied."""
+        reported = await self._has_failure()
+        renewed = self._clock.monotonic()
+        page = await self._read(processor.checkpoint.next_offset)
+        while True:
+            if page.next_offset > processor.checkpoint.next_offset:
+                following = asyncio.ensure_future(self._read(page.next_offset))
+                try:
+                    await processor.process(page.events, page.next_offset)
+                    renewed = self._clock.monotonic()
+                    if reported:
+                        await self._query.report(processor.checkpoint, None)
+                        reported = False
+                    page = await following
+                finally:
+                    following.cancel()
+                    await asyncio.gather(following, return_exceptions=True)
+                continue
+            if self._clock.monotonic() - renewed > self._settings.lease / 3:
+                if await self._claim() is None:
+                    message = f"{self._label}: the lease ended and another worker has it"
+                    raise OwnershipLostError(message)
+                renewed = self._clock.monotonic()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.lease / 3):
+                    await self._log.wait_beyond(self._partition, page.next_offset)
+            page = await self._read(page.next_offset)
+
+    async def _report(self, checkpoint: Checkpoint, error: ProjectionFailedError) -> None:
+        """Show why the position stands still; the log gets one line, however often it is tried again."""
+        known, failure = self._failure, as_failure(error, self._clock)
+        if known is not None and (known.place, known.cause) == (failure.place, failure.cause):
+            failure = known
+        else:
+            _LOGGER.error("%s", error)
+        self._failure = failure
+        await self._query.report(checkpoint, failure)
+        self._surroundings.progress.wake()
+
+    async def _read(self, offset: int) -> Page:
+        categories = self._definition.categories or None
+        return await self._log.read(self._partition, offset, self._settings.batch_size, categories)
+
+    async def _claim(self) -> Checkpoint | None:
+        return await self._query.claim(self._definition, self._partition, self._owner, self._settings.lease)
+
+    async def _state(self) -> VersionState | None:
+        for status in await self._query.statuses(self._definition.name):
+            if status.version == self._definition.version:
+                return status.state
+        return None
+
+    async def _has_failure(self) -> bool:
+        return any(
+            position.failure is not None
+            for status in await self._query.statuses(self._definition.name)
+            for position in status.positions
+            if status.version == self._definition.version and position.checkpoint.partition == self._partition
+        )
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait for so long, or less if this process changes what is to be done: a switch, a parked event."""
+        changed = self._surroundings.progress.intervened
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await changed.wait()
+
+
+def every_worker(
+    surroundings: Surroundings,
+    log: PartitionReader,
+    subscribers: Sequence[Subscriber],
+    owner: str,
+    settings: WorkerSettings,
+) -> list[Worker]:
+    """Make a worker for every subscriber and partition."""
+    return [
+        Worker(surroundings, log, subscriber, partition, owner, settings)
+        for subscriber in subscribers
+        for partition in log.partitions
+    ]
+
+
+def categories_of(
+    definition: SubscriptionDefinition, emitted_by: dict[str, set[str]]
+) -> tuple[str, ...]:
+    """Find the categories to read: those whose aggregates emit the handled events; empty for all.
+
+    Args:
+        definition: What the projection handles, and the categories its author named.
+        emitted_by: The categories by event name.
+    """
+    if definition.categories or any(event not in emitted_by for event in definition.events):
+        return definition.categories
+    return tuple(sorted({category for event in definition.events for category in emitted_by[event]}))
