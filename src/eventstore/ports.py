@@ -272,6 +272,11 @@ class EventLog(StreamReader, StreamWriter, PartitionReader, SnapshotStore, Proto
     `async with` opens it and closes it; both are safe to cancel.
     """
 
+    @property
+    def suggested_query_store(self) -> str | None:
+        """Name a place for read models that suits this log, or None if the user has to choose."""
+        ...
+
     async def __aenter__(self) -> EventLog:
         """Open the log.
 

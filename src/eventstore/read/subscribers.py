@@ -88,12 +88,13 @@ class RowSubscriber:
 
     Args:
         projection: The user's projection.
+        definition: Its definition, with the categories to read.
     """
 
     most: Final = None
 
-    def __init__(self, projection: Projection[Any]) -> None:
-        self.definition: Final = projection.definition
+    def __init__(self, projection: Projection[Any], definition: SubscriptionDefinition) -> None:
+        self.definition: Final = definition
         self._fold: Final = RowFold(projection)
 
     async def apply(self, transaction: QueryTransaction, batch: Sequence[EventAt]) -> None:
@@ -108,12 +109,13 @@ class SqlSubscriber:
 
     Args:
         projection: The user's SQL projection.
+        definition: Its definition, with the categories to read.
     """
 
     most: Final = None
 
-    def __init__(self, projection: SqlHandlers) -> None:
-        self.definition: Final = projection.definition
+    def __init__(self, projection: SqlHandlers, definition: SubscriptionDefinition) -> None:
+        self.definition: Final = definition
         self._projection: Final = projection
         self._handlers: Final = {
             event: tuple(subscription.function for subscription in found)
@@ -138,13 +140,14 @@ class ProcessSubscriber:
 
     Args:
         manager: The user's process manager.
+        definition: Its definition, with the categories to read.
         execute: Executes a command.
     """
 
     most: Final = 100
 
-    def __init__(self, manager: ProcessManager[Any], execute: Execute) -> None:
-        self.definition: Final = manager.definition
+    def __init__(self, manager: ProcessManager[Any], definition: SubscriptionDefinition, execute: Execute) -> None:
+        self.definition: Final = definition
         self._fold: Final = ProcessFold(manager)
         self._execute: Final = execute
 

@@ -127,38 +127,38 @@ async def _compare(old: _Relation, new: _Relation, expected: frozenset[str]) -> 
     found = Comparison(old.side.version)
     if old.key != new.key:
         found.comparable = "keys" in expected
-        found.old_rows = sum([1 async for _ in _rows(old)])
-        found.new_rows = sum([1 async for _ in _rows(new)])
+        found.old_rows, found.new_rows = await _count(old), await _count(new)
         return found
     old_rows, new_rows = _rows(old), _rows(new)
     old_row, new_row = await anext(old_rows, None), await anext(new_rows, None)
-    _compare_columns(found, old_row, new_row)
+    if old_row is not None and new_row is not None:
+        found.added_columns = tuple(sorted(new_row.keys() - old_row.keys()))
+        found.removed_columns = tuple(sorted(old_row.keys() - new_row.keys()))
     while old_row is not None or new_row is not None:
-        old_key = _key(old_row, old.key)
-        new_key = _key(new_row, new.key)
-        # Pages come in the database's key order; only equality is asked of Python's, the order below of the database's.
-        if old_row is not None and new_row is not None and old_key == new_key:
-            changed = {c: (old_row[c], new_row[c]) for c in old_row.keys() & new_row.keys() if old_row[c] != new_row[c]}
-            if changed:
-                found.add(Difference("changed", old_key, dict(sorted(changed.items()))), expected)
-            found.old_rows += 1
-            found.new_rows += 1
-            old_row, new_row = await anext(old_rows, None), await anext(new_rows, None)
-        elif new_row is None or (old_row is not None and _sorts_before(old_key, new_key)):
-            found.add(Difference("missing", old_key, {}), expected)
+        difference = _difference(old_row, new_row, old.key)
+        if difference:
+            found.add(difference, expected)
+        # A row missing on one side: only the other side goes on.
+        if difference is None or difference.kind != "extra":
             found.old_rows += 1
             old_row = await anext(old_rows, None)
-        else:
-            found.add(Difference("extra", new_key, {}), expected)
+        if difference is None or difference.kind != "missing":
             found.new_rows += 1
             new_row = await anext(new_rows, None)
     return found
 
 
-def _compare_columns(found: Comparison, old_row: Values | None, new_row: Values | None) -> None:
-    if old_row is not None and new_row is not None:
-        found.added_columns = tuple(sorted(new_row.keys() - old_row.keys()))
-        found.removed_columns = tuple(sorted(old_row.keys() - new_row.keys()))
+def _difference(old_row: Values | None, new_row: Values | None, fields: tuple[str, ...]) -> Difference | None:
+    """Compare the next row of each side; both are in the query store's key order, which is Python's too."""
+    if old_row is None or new_row is None:
+        kind: Kind = "missing" if new_row is None else "extra"
+        return Difference(kind, _key(old_row or new_row or {}, fields), {})
+    old_key, new_key = _key(old_row, fields), _key(new_row, fields)
+    if old_key != new_key:
+        return Difference("missing", old_key, {}) if old_key < new_key else Difference("extra", new_key, {})
+    shared = sorted(old_row.keys() & new_row.keys())
+    changed = {name: (old_row[name], new_row[name]) for name in shared if old_row[name] != new_row[name]}
+    return Difference("changed", old_key, changed) if changed else None
 
 
 async def _rows(relation: _Relation) -> AsyncGenerator[Values, None]:
@@ -173,10 +173,12 @@ async def _rows(relation: _Relation) -> AsyncGenerator[Values, None]:
         after = _key(page[-1], relation.key)
 
 
-def _key(row: Values | None, fields: tuple[str, ...]) -> Key:
-    return () if row is None else tuple(row[field] for field in fields)  # type: ignore[misc]
+async def _count(relation: _Relation) -> int:
+    count = 0
+    async for _ in _rows(relation):
+        count += 1
+    return count
 
 
-def _sorts_before(one: Key, other: Key) -> bool:
-    """Order keys as query stores do: texts by code point, numbers by value, bytes by byte."""
-    return one < other
+def _key(row: Values, fields: tuple[str, ...]) -> Key:
+    return tuple(row[field] for field in fields)  # type: ignore[misc]

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from eventstore.core.checkpoints import Checkpoint, Failure, VersionState
-from eventstore.core.definitions import SubscriptionDefinition
 from eventstore.core.errors import (
     AppendOutcomeUnknownError,
     EventStoreError,
@@ -74,6 +73,7 @@ class Worker:
         self._owner: Final = owner
         self._settings: Final = settings
         self._label: Final = f"{subscriber.definition.label} partition {partition}"
+        self.name: Final = f"eventstore-worker-{subscriber.definition.name}-{partition}"
         self._failure: Failure | None = None
 
     async def run(self) -> None:
@@ -197,17 +197,3 @@ def every_worker(
         for subscriber in subscribers
         for partition in log.partitions
     ]
-
-
-def categories_of(
-    definition: SubscriptionDefinition, emitted_by: dict[str, set[str]]
-) -> tuple[str, ...]:
-    """Find the categories to read: those whose aggregates emit the handled events; empty for all.
-
-    Args:
-        definition: What the projection handles, and the categories its author named.
-        emitted_by: The categories by event name.
-    """
-    if definition.categories or any(event not in emitted_by for event in definition.events):
-        return definition.categories
-    return tuple(sorted({category for event in definition.events for category in emitted_by[event]}))

@@ -119,6 +119,11 @@ class SqliteLog:
         return self._log_id
 
     @property
+    def suggested_query_store(self) -> str:
+        """Suggest a file of its own beside the log: SQLite has one write lock per file."""
+        return str(self.path.with_suffix(f".read{self.path.suffix}"))
+
+    @property
     def partitions(self) -> Sequence[Partition]:
         """Name the one partition."""
         return (_PARTITION,)

@@ -1,0 +1,127 @@
+"""What an application is made of, checked as a whole before anything is opened."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final, TypeAlias
+
+from eventstore.core.aggregates import Aggregate
+from eventstore.core.definitions import SubscriptionDefinition
+from eventstore.core.errors import ConfigurationError
+from eventstore.core.events import Event
+from eventstore.core.processes import ProcessManager
+from eventstore.core.projections import Projection
+from eventstore.core.registry import TypeRegistry
+from eventstore.read.subscribers import Execute, ProcessSubscriber, RowSubscriber, SqlHandlers, SqlSubscriber, Subscriber
+
+ReadModelClass: TypeAlias = type[Projection[Any]] | type[SqlHandlers]
+_Named: TypeAlias = ReadModelClass | type[ProcessManager[Any]]
+
+
+class Application:
+    """The user's classes, free of contradictions.
+
+    Args:
+        aggregates: The aggregate classes.
+        projections: Row and SQL projections.
+        processes: Process managers.
+
+    Raises:
+        ConfigurationError: Two classes share a category, a name or an event's name, or something is no such class.
+    """
+
+    def __init__(
+        self,
+        aggregates: Sequence[type[Aggregate]],
+        projections: Sequence[ReadModelClass],
+        processes: Sequence[type[ProcessManager[Any]]],
+    ) -> None:
+        for given, what in ((aggregates, "aggregates"), (projections, "projections"), (processes, "processes")):
+            for cls in given:
+                _check_class(cls, what)
+        self.aggregates: Final[Mapping[str, type[Aggregate]]] = _by_category(aggregates)
+        self.projections: Final = tuple(projections)
+        self.processes: Final = tuple(processes)
+        _check_names((*projections, *processes))
+        self.registry: Final = TypeRegistry(
+            [
+                *(event for aggregate in aggregates for event in aggregate.evolvers),
+                *(event for subscriber in (*projections, *processes) for event in events_of(subscriber)),
+            ]
+        )
+
+    @property
+    def has_read_models(self) -> bool:
+        """Whether a query store is needed at all."""
+        return bool(self.projections or self.processes)
+
+    def subscribers(self, execute: Execute) -> list[Subscriber]:
+        """Make what workers run.
+
+        Args:
+            execute: Executes the commands of process managers.
+        """
+        made: list[Subscriber] = []
+        for cls in self.projections:
+            projection = cls()
+            definition = self._with_categories(projection.definition)
+            if isinstance(projection, Projection):
+                made.append(RowSubscriber(projection, definition))
+            else:
+                made.append(SqlSubscriber(projection, definition))
+        for process in self.processes:
+            made.append(ProcessSubscriber(process(), self._with_categories(process.definition), execute))
+        return made
+
+    def _with_categories(self, definition: SubscriptionDefinition) -> SubscriptionDefinition:
+        """Read only the categories whose aggregates emit the handled events, unless the author named some."""
+        if definition.categories:
+            return definition
+        emitters: dict[str, set[str]] = defaultdict(set)
+        for category, aggregate in self.aggregates.items():
+            for event in aggregate.evolvers:
+                emitters[event.event_type].add(category)
+        if any(event not in emitters for event in definition.events):
+            return definition
+        categories = {category for event in definition.events for category in emitters[event]}
+        return replace(definition, categories=tuple(sorted(categories)))
+
+
+def events_of(subscriber: _Named) -> Iterable[type[Event]]:
+    """Give the event classes that a projection or process manager handles."""
+    handled: Mapping[type[Event], object] = subscriber.subscriptions  # type: ignore[assignment]
+    return handled
+
+
+def _check_class(cls: object, what: str) -> None:
+    is_aggregate = isinstance(cls, type) and issubclass(cls, Aggregate)
+    is_process = isinstance(cls, type) and issubclass(cls, ProcessManager)
+    is_projection = isinstance(cls, type) and hasattr(cls, "definition") and not is_process
+    if not {"aggregates": is_aggregate, "projections": is_projection, "processes": is_process}[what]:
+        message = f"{what}=[...] holds {cls!r}: list classes there, such as {what}=[{_EXAMPLES[what]}]"
+        raise ConfigurationError(message)
+
+
+_EXAMPLES: Final = {"aggregates": "Task", "projections": "TaskBoard", "processes": "Escalation"}
+
+
+def _by_category(aggregates: Iterable[type[Aggregate]]) -> dict[str, type[Aggregate]]:
+    found: dict[str, type[Aggregate]] = {}
+    for cls in aggregates:
+        other = found.setdefault(cls.category, cls)
+        if other is not cls:
+            message = f"{other.__qualname__} and {cls.__qualname__} share the category {cls.category!r}: rename one"
+            raise ConfigurationError(message)
+    return found
+
+
+def _check_names(subscribers: Iterable[_Named]) -> None:
+    found: dict[str, _Named] = {}
+    for cls in subscribers:
+        definition: SubscriptionDefinition = cls.definition  # type: ignore[assignment]
+        other = found.setdefault(definition.name, cls)
+        if other is not cls:
+            message = f"{other.__qualname__} and {cls.__qualname__} are both named {definition.name!r}: rename one"
+            raise ConfigurationError(message)

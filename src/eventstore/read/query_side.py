@@ -1,0 +1,184 @@
+"""The query side as a whole: registers read models, runs their workers, and offers what operators do with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any, Final
+
+from eventstore.background import Background
+from eventstore.core.checkpoints import SubscriptionStatus
+from eventstore.core.definitions import SubscriptionDefinition
+from eventstore.core.errors import ConfigurationError
+from eventstore.core.projections import Projection
+from eventstore.core.records import Token
+from eventstore.core.registry import TypeRegistry
+from eventstore.core.rows import Key, Row
+from eventstore.core.streams import StreamId
+from eventstore.environment import Environment
+from eventstore.ports import EventLog, QueryStore
+from eventstore.read.audit import AuditResult, audit
+from eventstore.read.batches import Surroundings
+from eventstore.read.dead_letters import DeadLetters
+from eventstore.read.preview import Preview
+from eventstore.read.progress import Progress
+from eventstore.read.rebuild import Rebuild
+from eventstore.read.subscribers import Subscriber
+from eventstore.read.waiting import wait_for
+from eventstore.read.worker import WorkerSettings, every_worker
+
+
+class QuerySide:
+    """Keeps read models and process managers moving, and shows and changes what stands.
+
+    Args:
+        log: An open log.
+        query: An open query store.
+        registry: Decodes events.
+        environment: Clock and randomness.
+        settings: Batch size and times of workers.
+        owner: Names this process to others.
+    """
+
+    def __init__(  # noqa: PLR0913 - its collaborators, passed at one place
+        self,
+        log: EventLog,
+        query: QueryStore,
+        registry: TypeRegistry,
+        environment: Environment,
+        settings: WorkerSettings,
+        owner: str,
+    ) -> None:
+        self._log: Final = log
+        self._query: Final = query
+        self._registry: Final = registry
+        self._settings: Final = settings
+        self._owner: Final = owner
+        self._progress: Final = Progress()
+        self._surroundings: Final = Surroundings(query, registry, environment.clock, self._progress)
+        self._subscribers: Final[dict[str, Subscriber]] = {}
+        self._background: Final = Background()
+
+    @property
+    def definitions(self) -> tuple[SubscriptionDefinition, ...]:
+        """What this application's code defines."""
+        return tuple(subscriber.definition for subscriber in self._subscribers.values())
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """Give access to parked events."""
+        return DeadLetters(self._surroundings, self._log, self._known, self._owner, self._settings.lease)
+
+    async def register(self, subscribers: Iterable[Subscriber]) -> None:
+        """Make read models known to the query store; their tables exist afterwards.
+
+        Raises:
+            ConfigurationError: A version's code changed, or the query store belongs to another log.
+            StoreUnavailableError: The query store is out of reach.
+        """
+        for subscriber in subscribers:
+            await self._query.register(subscriber.definition, self._log.log_id)
+            self._subscribers[subscriber.definition.name] = subscriber
+
+    def start_workers(self, names: Iterable[str] | None = None) -> None:
+        """Run the workers of all or of some read models until `close`."""
+        chosen = [*self._subscribers] if names is None else [*names]
+        subscribers = [self._known(name) for name in chosen]
+        for worker in every_worker(self._surroundings, self._log, subscribers, self._owner, self._settings):
+            self._background.start(worker.run(), worker.name)
+
+    async def close(self) -> None:
+        """Stop the workers; what they had not committed is not done, and done by the next ones."""
+        await self._background.close()
+
+    async def wait_for(self, definition: SubscriptionDefinition, token: Token, timeout: float) -> None:  # noqa: ASYNC109
+        """Wait until a read model shows a token; see `waiting.wait_for`."""
+        await wait_for(self._query, self._progress, definition, token, timeout)
+
+    async def statuses(self, name: str | None = None) -> list[SubscriptionStatus]:
+        """Give every version known to the query store."""
+        return [*await self._query.statuses(name)]
+
+    def rebuild(self, name: str) -> Rebuild:
+        """Prepare the rebuild of the version that this code defines.
+
+        Raises:
+            ConfigurationError: There is no such read model.
+        """
+        return Rebuild(self._surroundings, self._log, self._known(name), self._owner, self._settings.lease)
+
+    async def roll_back(self, name: str) -> int:
+        """Make the version that was live before live again; it must have been kept up to date to be of use.
+
+        Returns:
+            The version that is live now.
+
+        Raises:
+            ConfigurationError: No version was retired.
+        """
+        retired = [status for status in await self._query.statuses(name) if status.state == "retired"]
+        if not retired:
+            message = f"{name} has no earlier version to roll back to"
+            raise ConfigurationError(message)
+        newest = max(retired, key=lambda status: status.changed_at)
+        definition = SubscriptionDefinition(name, newest.version, newest.fingerprint, frozenset())
+        await self._query.switch(definition, None)
+        self._progress.intervene()
+        return newest.version
+
+    async def drop(self, name: str, version: int) -> None:
+        """Remove a version that is not live, with its tables.
+
+        Raises:
+            ConfigurationError: It is live or unknown.
+        """
+        await self._query.drop(name, version)
+
+    async def accept(self, name: str) -> None:
+        """Take the changed code of a version as leading to the same rows."""
+        await self._query.accept(self._known(name).definition)
+
+    async def audit(
+        self, name: str | None = None, on_progress: Callable[[int], None] = lambda _: None
+    ) -> list[AuditResult]:
+        """Prove for the versions this code defines that no event was skipped or doubled.
+
+        Args:
+            name: Which read model; None for all.
+            on_progress: Is told how many events were read.
+
+        Raises:
+            ConfigurationError: There is no such read model.
+        """
+        results: list[AuditResult] = []
+        chosen = [*self._subscribers] if name is None else [name]
+        for one in chosen:
+            definition = self._known(one).definition
+            for status in await self._query.statuses(one):
+                if status.version == definition.version:
+                    results.extend(await audit(self._log, definition, status, on_progress))
+        return results
+
+    async def preview(
+        self, projection: Projection[Any], at: int | datetime | None, stream: StreamId | None
+    ) -> dict[Key, Row]:
+        """Fold rows as of a time or a stream's version, beside the query store.
+
+        Raises:
+            ConfigurationError: A version was given without a stream.
+        """
+        preview = Preview(self._log, self._registry, projection)
+        if stream is not None:
+            return await preview.of_stream(stream, at)
+        if isinstance(at, int):
+            message = f"at={at} is a version, which only a single stream has: name the stream, or give a time"
+            raise ConfigurationError(message)
+        return await preview.of_log(at)
+
+    def _known(self, name: str) -> Subscriber:
+        found = self._subscribers.get(name)
+        if found is None:
+            known = ", ".join(sorted(self._subscribers)) or "none"
+            message = f"there is no read model or process manager {name!r} in this application (known: {known})"
+            raise ConfigurationError(message)
+        return found

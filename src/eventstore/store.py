@@ -1,0 +1,337 @@
+"""`EventStore`: the one object that applications talk to."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from datetime import datetime
+from os import PathLike
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+from uuid import UUID
+
+from typing_extensions import Self
+
+from eventstore.application import Application, ReadModelClass
+from eventstore.core.aggregates import Aggregate
+from eventstore.core.checkpoints import SubscriptionStatus
+from eventstore.core.commands import Command
+from eventstore.core.errors import ConfigurationError, StoreClosedError
+from eventstore.core.processes import Outgoing, ProcessManager
+from eventstore.core.projections import EventAt, Projection
+from eventstore.core.records import Recorded, Token
+from eventstore.core.rows import Key, Row
+from eventstore.core.streams import StreamId, stream_id
+from eventstore.ports import EventLog, QueryStore, StreamQuery
+from eventstore.read.audit import AuditResult
+from eventstore.read.dead_letters import DeadLetters
+from eventstore.read.query_side import QuerySide
+from eventstore.read.rebuild import RebuildOptions, RebuildPlan, RebuildProgress, RebuildResult
+from eventstore.read.worker import WorkerSettings
+from eventstore.settings import Settings
+from eventstore.write.command_side import CommandSide
+from eventstore.write.pending import Committed
+
+if TYPE_CHECKING:
+    from eventstore.sql.read_model import ReadModel
+
+A = TypeVar("A", bound=Aggregate)
+R = TypeVar("R", bound=Row)
+
+
+class EventStore:
+    """Executes commands, loads aggregates, and keeps read models up to date, for as long as it is open.
+
+    `async with EventStore(SqliteLog("tasks.db"), aggregates=[Task], projections=[TaskBoard]) as store: ...`
+
+    Args:
+        log: Where events are kept.
+        aggregates: The aggregate classes.
+        projections: Row and SQL projections.
+        processes: Process managers.
+        query_store: Where read models are kept: a file, a `postgresql://` URL, or an open query store's adapter.
+            None for the place the log suggests: `tasks.read.db` beside `tasks.db`.
+        settings: Times, sizes, clock and randomness.
+
+    Raises:
+        ConfigurationError: Definitions contradict each other, or no place for read models is known.
+    """
+
+    def __init__(  # noqa: PLR0913 - the application's parts, named at one place
+        self,
+        log: EventLog,
+        *,
+        aggregates: Sequence[type[Aggregate]] = (),
+        projections: Sequence[ReadModelClass] = (),
+        processes: Sequence[type[ProcessManager[Any]]] = (),
+        query_store: str | PathLike[str] | QueryStore | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        self.log: Final = log
+        self.settings: Final = settings or Settings()
+        self.application: Final = Application(aggregates, projections, processes)
+        self._where: Final = query_store if query_store is not None else log.suggested_query_store
+        if self._where is None and self.application.has_read_models:
+            message = 'name a place for the read models: EventStore(..., query_store="postgresql://..." or "read.db")'
+            raise ConfigurationError(message)
+        self._resources: AsyncExitStack | None = None
+        self._command_side: CommandSide | None = None
+        self._read_side: QuerySide | None = None
+        self._opened_query_store: QueryStore | None = None
+
+    def with_settings(self, **changes: object) -> EventStore:
+        """Give a store of the same application with other settings, not opened yet; for tools and tests.
+
+        Args:
+            changes: Fields of `Settings`.
+        """
+        application = self.application
+        return EventStore(
+            self.log,
+            aggregates=[*application.aggregates.values()],
+            projections=application.projections,
+            processes=application.processes,
+            query_store=self._where,
+            settings=replace(self.settings, **changes),  # type: ignore[arg-type]
+        )
+
+    async def __aenter__(self) -> Self:
+        """Open the log and the query store, register the read models and start their workers.
+
+        Raises:
+            ConfigurationError: An address is wrong, or a projection's code changed under an unchanged version.
+            CorruptLogError: What is there is damaged or no log of ours.
+            StoreUnavailableError: Log or query store cannot be opened now.
+        """
+        async with AsyncExitStack() as resources:
+            await resources.enter_async_context(self.log)
+            environment, settings = self.settings.environment, self.settings
+            commands = CommandSide(
+                self.log, self.application.aggregates, self.application.registry, environment, settings.cache_size
+            )
+            commands.start()
+            resources.push_async_callback(commands.close)
+            self._command_side = commands
+            if self.application.has_read_models:
+                self._opened_query_store = await resources.enter_async_context(self._query_store())
+                self._read_side = await self._open_read_side(self._opened_query_store, resources)
+            self._resources = resources.pop_all()
+        return self
+
+    async def _open_read_side(self, query_store: QueryStore, resources: AsyncExitStack) -> QuerySide:
+        settings = self.settings
+        side = QuerySide(
+            self.log,
+            query_store,
+            self.application.registry,
+            settings.environment,
+            WorkerSettings(batch_size=settings.batch_size, lease=settings.lease),
+            f"{socket.gethostname()}:{os.getpid()}:{settings.environment.entropy.bits(32):08x}",
+        )
+        await side.register(self.application.subscribers(self._send))
+        resources.push_async_callback(side.close)
+        if settings.workers:
+            side.start_workers()
+        return side
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop the workers, answer every accepted command, close query store and log."""
+        resources, self._resources = self._resources, None
+        try:
+            if resources is not None:
+                await resources.__aexit__(kind, error, trace)
+        finally:
+            self._command_side = self._read_side = self._opened_query_store = None
+
+    async def execute(  # noqa: PLR0913 - options of one call, by keyword
+        self,
+        aggregate: type[Aggregate],
+        aggregate_id: str,
+        command: Command,
+        *,
+        expected_version: int | None = None,
+        command_id: UUID | str | None = None,
+        caused_by: Recorded | UUID | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - passed on as a deadline that group commit keeps
+    ) -> Committed:
+        """Execute a command: when this returns, its events are durable and no other outcome is possible.
+
+        Args:
+            aggregate: The aggregate's class.
+            aggregate_id: 1 to 64 of `A-Z a-z 0-9 . _ ~ : @ + -`.
+            command: What is wanted.
+            expected_version: The version the caller decided on, `NEW` for a new stream; None for whatever it is.
+            command_id: Makes a repetition harmless: the first result comes back. By default a new id.
+            caused_by: The event or correlation id that led to the command, to trace what caused what.
+            timeout: Seconds to wait for the log; by default `Settings.timeout`.
+
+        Returns:
+            Version, events and token; the first result if the id was executed before.
+
+        Raises:
+            CommandRejectedError: The domain said no; nothing was written.
+            WrongExpectedVersionError: The stream is elsewhere; nothing was written.
+            InvalidIdError: An id cannot be stored.
+            UnencodableEventError: An event cannot be stored; nothing was written.
+            EventSchemaError: The stream holds what the code cannot read.
+            LogUnavailableError: Nothing was written; the same call may succeed later.
+            AppendOutcomeUnknownError: Repeat with the same command id to learn the outcome.
+            ConfigurationError: The aggregate does not handle the command, or is not registered.
+            StoreClosedError: The store is not open.
+        """
+        return await self._commands.execute(
+            aggregate,
+            aggregate_id,
+            command,
+            expected_version=expected_version,
+            command_id=command_id,
+            caused_by=caused_by,
+            timeout=self.settings.timeout if timeout is None else timeout,
+        )
+
+    async def load(self, aggregate: type[A], aggregate_id: str, *, at: int | datetime | None = None) -> A:
+        """Load an aggregate as it stands, or stood at a version or time; the object is the caller's own.
+
+        Args:
+            aggregate: The aggregate's class.
+            aggregate_id: Its id; without events it is in its initial state.
+            at: A version, an aware time, or None for the present.
+
+        Returns:
+            The aggregate.
+
+        Raises:
+            WrongExpectedVersionError: The stream does not have that version yet.
+            InvalidIdError: The id or `at` is malformed.
+            EventSchemaError: The stream holds what the code cannot read.
+            LogUnavailableError: The log cannot be read now.
+            StoreClosedError: The store is not open.
+        """
+        return await self._commands.load(aggregate, aggregate_id, at)
+
+    async def history(self, aggregate: type[Aggregate], aggregate_id: str, *, after: int = 0) -> list[EventAt]:
+        """Give an aggregate's events in order, each with where it stands.
+
+        Args:
+            aggregate: The aggregate's class.
+            aggregate_id: Its id.
+            after: Only events after this version.
+
+        Raises:
+            InvalidIdError: The id is malformed.
+            EventSchemaError: The stream holds what the code cannot read.
+            LogUnavailableError: The log cannot be read now.
+        """
+        name = str(stream_id(aggregate.category, aggregate_id))
+        (events,) = await self.log.read_streams([StreamQuery(name, after)])
+        partition, decode = self.log.partition_of(name), self.application.registry.decode
+        return [EventAt(decode(stored), Recorded(stored, partition)) for stored in events]
+
+    async def wait_for(self, projection: ReadModelClass, token: Token, *, timeout: float = 5.0) -> None:  # noqa: ASYNC109
+        """Return once a read model shows everything up to a token: read your own writes.
+
+        Args:
+            projection: Which read model.
+            token: From `Committed.token`.
+            timeout: Seconds.
+
+        Raises:
+            ReadModelStaleError: It is not there in time.
+            ProjectionFailedError: It is halted before it.
+            StoreUnavailableError: The query store is out of reach.
+        """
+        await self.query_side.wait_for(projection.definition, token, timeout)  # type: ignore[arg-type]
+
+    def read_model(self, projection: type[Projection[R]]) -> ReadModel[R]:
+        """Give read access to a projection's rows.
+
+        Raises:
+            StoreClosedError: The store is not open.
+        """
+        from eventstore.sql.read_model import ReadModel  # noqa: PLC0415 - SQLAlchemy only when it is used
+
+        self.query_side  # noqa: B018 - raises when the store is not open
+        return ReadModel(self._opened_query_store, projection)
+
+    async def rebuild(
+        self,
+        projection: ReadModelClass,
+        options: RebuildOptions | None = None,
+        on_progress: Callable[[RebuildProgress], None] = lambda _: None,
+    ) -> RebuildResult:
+        """Build this code's version beside the live one, verify it row by row, and switch; see `Rebuild.run`."""
+        return await self.query_side.rebuild(_name(projection)).run(options or RebuildOptions(), on_progress)
+
+    async def plan_rebuild(self, projection: ReadModelClass) -> RebuildPlan:
+        """Tell what a rebuild will take; see `Rebuild.plan`."""
+        return await self.query_side.rebuild(_name(projection)).plan()
+
+    async def audit(self, projection: ReadModelClass | None = None) -> list[AuditResult]:
+        """Prove that read models processed every event exactly once; see `QuerySide.audit`."""
+        return await self.query_side.audit(_name(projection) if projection else None)
+
+    async def preview(
+        self, projection: type[Projection[R]], *, at: int | datetime | None = None, stream: StreamId | None = None
+    ) -> Mapping[Key, Row]:
+        """Fold rows as of a time or of a stream's version, beside the query store; see `QuerySide.preview`."""
+        return await self.query_side.preview(projection(), at, stream)
+
+    async def statuses(self) -> list[SubscriptionStatus]:
+        """Give every version of every read model: its state, positions, and why it stands still if it does."""
+        return await self.query_side.statuses()
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """Parked events, to list, retry and discard."""
+        return self.query_side.dead_letters
+
+    @property
+    def query_side(self) -> QuerySide:
+        """The query side, for tools.
+
+        Raises:
+            StoreClosedError: The store is not open.
+            ConfigurationError: The application has no read models.
+        """
+        if self._read_side is not None:
+            return self._read_side
+        if self._command_side is None:
+            raise _not_open()
+        message = "this application has no read models: pass projections=[...] to EventStore"
+        raise ConfigurationError(message)
+
+    @property
+    def _commands(self) -> CommandSide:
+        if self._command_side is None:
+            raise _not_open()
+        return self._command_side
+
+    async def _send(self, outgoing: Outgoing) -> None:
+        """Execute a process manager's command under the id that its event gives it."""
+        send = outgoing.send
+        await self.execute(
+            send.aggregate, send.id, send.command, command_id=outgoing.command_id, caused_by=outgoing.cause
+        )
+
+    def _query_store(self) -> QueryStore:
+        where = self._where
+        if isinstance(where, str | PathLike):
+            from eventstore.sql.store import SqlQueryStore  # noqa: PLC0415 - SQLAlchemy only when it is used
+
+            return SqlQueryStore(os.fspath(where), clock=self.settings.environment.clock)
+        assert where is not None  # noqa: S101 - refused in __init__
+        return where
+
+
+def _name(projection: ReadModelClass) -> str:
+    definition = projection.definition
+    return definition.name  # type: ignore[union-attr]
+
+
+def _not_open() -> StoreClosedError:
+    return StoreClosedError("the store is not open: use it inside `async with EventStore(...) as store`")
