@@ -1,0 +1,1 @@
+"""Examples, each a package that runs with `python -m examples.<name>`."""

@@ -1,0 +1,1 @@
+"""Tasks that people create, assign, complete and forget: the tutorial's domain, see README.md."""
