@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from typing import Any, ClassVar, Final, TypeAlias, TypeVar, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, TypeVar, cast, get_args, get_origin
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from typing_extensions import Self
 
 from eventstore.core.annotations import classes_in, handled_classes, hints_of, marked, parameters_of, union_members
@@ -68,9 +68,12 @@ class Aggregate(BaseModel):
     fingerprint: ClassVar[str] = ""
     _copiers: ClassVar[tuple[tuple[str, Copier], ...]] = ()
 
-    _id: str = PrivateAttr(default="")
-    _version: int = PrivateAttr(default=0)
-    _occurred_at: int = PrivateAttr(default=0)
+    # Plain slots, not pydantic's private attributes: those cost more to read than an event to apply.
+    __slots__ = ("_id", "_occurred_at", "_version")
+    if TYPE_CHECKING:
+        _id: str
+        _version: int
+        _occurred_at: int
 
     @property
     def id(self) -> str:
@@ -96,6 +99,16 @@ class Aggregate(BaseModel):
     def stream(self) -> StreamId:
         """The stream the state is folded from."""
         return StreamId(self.category, self._id)
+
+    if not TYPE_CHECKING:
+
+        def __setattr__(self, name: str, value: object) -> None:
+            """Set a field: all of them have a value already, so this is half of what a replay costs made cheap."""
+            values = self.__dict__
+            if name in values:
+                values[name] = value
+            else:
+                super().__setattr__(name, value)
 
     def __init_subclass__(
         cls, *, category: str | None = None, snapshot_every: int | None = None, **kwargs: Any
@@ -130,17 +143,15 @@ class Aggregate(BaseModel):
     @classmethod
     def initial(cls, aggregate_id: str) -> Self:
         """Give the state of a stream without events."""
-        state = cls()
-        state._id = aggregate_id
-        return state
+        return place(cls(), aggregate_id, 0, 0)
 
     def copy_state(self) -> Self:
         """Give an independent copy: evolving one never changes the other."""
-        twin = self.model_copy()
+        twin = self.__copy__()
         values = twin.__dict__
         for name, copier in self._copiers:
             values[name] = copier(values[name])
-        return twin
+        return place(twin, self._id, self._version, self._occurred_at)
 
     def evolve(self, event: Event, occurred_at: int = 0) -> None:
         """Apply one event to this state and count it.
@@ -156,10 +167,8 @@ class Aggregate(BaseModel):
         if evolver is None:
             raise UnencodableEventError(missing_evolver(type(self), type(event)))
         evolver(self, event)
-        # The private dict itself: pydantic's attribute protocol would cost more than the fold.
-        private = cast("dict[str, int]", self.__pydantic_private__)
-        private["_version"] += 1
-        private["_occurred_at"] = occurred_at
+        _set_version(self, self._version + 1)
+        _set_occurred_at(self, occurred_at)
 
     def decide(self, command: Command) -> tuple[Event, ...]:
         """Ask the domain what a command leads to; the state stays as it is.
@@ -187,6 +196,18 @@ class Aggregate(BaseModel):
 
 AggregateT = TypeVar("AggregateT", bound="Aggregate")
 
+_set_id: Final = Aggregate.__dict__["_id"].__set__
+_set_version: Final = Aggregate.__dict__["_version"].__set__
+_set_occurred_at: Final = Aggregate.__dict__["_occurred_at"].__set__
+
+
+def place(state: AggregateT, aggregate_id: str, version: int, occurred_at: int) -> AggregateT:
+    """Say of which aggregate a state is, and after which event; gives the state back."""
+    _set_id(state, aggregate_id)
+    _set_version(state, version)
+    _set_occurred_at(state, occurred_at)
+    return state
+
 
 def write_snapshot(state: Aggregate) -> bytes:
     """Serialise a state's fields; `read_snapshot` gives an equal state back."""
@@ -199,10 +220,7 @@ def read_snapshot(cls: type[AggregateT], aggregate_id: str, snapshot: Snapshot) 
         state = cls.model_validate_json(snapshot.state)
     except ValidationError:
         return None
-    state._id = aggregate_id
-    state._version = snapshot.version
-    state._occurred_at = snapshot.occurred_at
-    return state
+    return place(state, aggregate_id, snapshot.version, snapshot.occurred_at)
 
 
 def missing_evolver(aggregate: type[Aggregate], event: type[Event]) -> str:
@@ -273,6 +291,18 @@ def _check_fields(cls: type[Aggregate]) -> None:
         if name in _RESERVED:
             message = f"{cls.__qualname__}.{name}: every aggregate has {name} already; rename the field"
             raise ConfigurationError(message)
+    if cls.model_config.get("frozen") or cls.model_config.get("validate_assignment"):
+        message = (
+            f"{cls.__qualname__}: remove frozen and validate_assignment from its model_config: "
+            "@evolves methods change the state, and an event that happened cannot be refused"
+        )
+        raise ConfigurationError(message)
+    if cls.__private_attributes__:
+        message = (
+            f"{cls.__qualname__}: make {', '.join(cls.__private_attributes__)} a field without underscore: "
+            "the fields are the state, and private attributes would be lost in snapshots"
+        )
+        raise ConfigurationError(message)
     required = [name for name, field in cls.model_fields.items() if field.is_required()]
     if required:
         message = (

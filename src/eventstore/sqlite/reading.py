@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 from eventstore.core.records import Snapshot, StoredEvent
 from eventstore.ports import Page, StreamQuery, StreamSummary, Volume
@@ -15,6 +16,8 @@ _STREAM: Final = f"SELECT {EVENT_COLUMNS} FROM events WHERE stream = ? AND versi
 _COMMAND: Final = "SELECT stream, version, command_size FROM events WHERE command_id = ? AND command_index = 1"
 _END: Final = "SELECT coalesce(max(position) + 1, 1) FROM events"
 _NEXT_STREAM: Final = "SELECT min(stream) FROM events WHERE stream > ? AND stream >= ?"
+# `StoredEvent._make` without its Python frame per row.
+_event: Final[Callable[[Iterable[Any]], StoredEvent]] = partial(tuple.__new__, StoredEvent)  # type: ignore[assignment]
 _NEWEST: Final = "SELECT version, occurred_at FROM events WHERE stream = ? ORDER BY version DESC LIMIT 1"
 
 
@@ -22,7 +25,7 @@ def read_streams(connection: sqlite3.Connection, queries: Sequence[StreamQuery])
     """Give each stream's events after a version."""
     read = connection.execute
     return [
-        [*map(StoredEvent._make, read(_STREAM, (stream, after, -1 if limit is None else limit)))]
+        [*map(_event, read(_STREAM, (stream, after, -1 if limit is None else limit)))]
         for stream, after, limit in queries
     ]
 
@@ -36,7 +39,7 @@ def find_commands(connection: sqlite3.Connection, command_ids: Sequence[bytes]) 
             if first:
                 stream, version, size = first
                 rows = connection.execute(_STREAM, (stream, version - 1, size))
-                found[command_id] = [*map(StoredEvent._make, rows)]
+                found[command_id] = [*map(_event, rows)]
     return found
 
 
@@ -61,7 +64,7 @@ def read_page(
     condition, bounds = _in_categories(categories)
     query = f"SELECT {EVENT_COLUMNS} FROM events WHERE position >= ? {condition} ORDER BY position LIMIT ?"  # noqa: S608
     with _one_moment(connection):
-        events = [*map(StoredEvent._make, connection.execute(query, (offset, *bounds, limit)))]
+        events = [*map(_event, connection.execute(query, (offset, *bounds, limit)))]
         (end,) = connection.execute(_END).fetchone()
     next_offset = events[-1].offset + 1 if len(events) >= limit else max(end, offset)
     return Page(events, next_offset, end)
