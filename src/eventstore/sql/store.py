@@ -1,0 +1,163 @@
+"""`SqlQueryStore`: read models, positions and dead letters in one SQLite file or PostgreSQL database."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+from typing_extensions import Self
+
+from eventstore.core.checkpoints import Checkpoint, DeadLetter, Failure, SubscriptionStatus
+from eventstore.core.definitions import SubscriptionDefinition
+from eventstore.core.errors import StoreClosedError
+from eventstore.core.records import Partition
+from eventstore.core.rows import Key, Row
+from eventstore.ports import Clock
+from eventstore.sql import catalog, positions
+from eventstore.sql.engines import Engines
+from eventstore.sql.errors import translated
+from eventstore.sql.schema import metadata
+from eventstore.sql.transactions import RowsByVersion, SqlRowReader, SqlTransaction, dead_letters_of
+
+
+class SqlQueryStore:
+    """Implements `QueryStore` with SQLAlchemy; rows and position of a batch are committed together.
+
+    Args:
+        where: A file, or a `postgresql://` URL.
+        clock: For leases and times.
+
+    Raises:
+        ConfigurationError: The address names no supported database, or its driver is missing.
+    """
+
+    def __init__(self, where: str, *, clock: Clock) -> None:
+        self._engines: Final = Engines(where)
+        self._clock: Final = clock
+        self._label: Final = self._engines.label
+        self._rows: Final = RowsByVersion(self._engines.dialect)
+        self._open = False
+
+    async def __aenter__(self) -> Self:
+        """Connect and create the bookkeeping tables; see `QueryStore.__aenter__`."""
+        try:
+            with translated(self._label, "opening the query store"):
+                async with self._engines.writing() as connection:
+                    await catalog.lock(connection)
+                    await connection.run_sync(metadata.create_all)
+        except BaseException:
+            await self._engines.close()
+            raise
+        self._open = True
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close all connections."""
+        self._open = False
+        await self._engines.close()
+
+    @asynccontextmanager
+    async def _writing(self, doing: str) -> AsyncGenerator[AsyncConnection, None]:
+        self._check_open()
+        with translated(self._label, doing):
+            async with self._engines.writing() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def reading(self, doing: str) -> AsyncGenerator[AsyncConnection, None]:
+        """Begin a transaction that sees one moment, for queries.
+
+        Raises:
+            StoreUnavailableError: The database cannot be reached now.
+        """
+        self._check_open()
+        with translated(self._label, doing):
+            async with self._engines.reading() as connection:
+                yield connection
+
+    def _check_open(self) -> None:
+        if not self._open:
+            message = "the query store is not open: use it inside `async with`"
+            raise StoreClosedError(message)
+
+    async def register(self, definition: SubscriptionDefinition, log_id: str) -> SubscriptionStatus:
+        """Make a version known; see `QueryStore.register`."""
+        async with self._writing(f"registering {definition.label}") as connection:
+            await catalog.register(connection, self._clock, definition, log_id)
+            known = await catalog.statuses(connection, definition.name)
+        return next(status for status in known if status.version == definition.version)
+
+    async def accept(self, definition: SubscriptionDefinition) -> None:
+        """Take the definition's fingerprint; see `QueryStore.accept`."""
+        async with self._writing(f"accepting {definition.label}") as connection:
+            await catalog.accept(connection, definition)
+
+    async def statuses(self, name: str | None = None) -> Sequence[SubscriptionStatus]:
+        """Give every known version; see `QueryStore.statuses`."""
+        async with self.reading("reading positions") as connection:
+            return await catalog.statuses(connection, name)
+
+    async def claim(
+        self, definition: SubscriptionDefinition, partition: Partition, owner: str, lease: float, *, force: bool = False
+    ) -> Checkpoint | None:
+        """Become the owner of a position; see `QueryStore.claim`."""
+        wanted = Checkpoint(definition.name, definition.version, partition, owner=owner)
+        async with self._writing("claiming a position") as connection:
+            return await positions.claim(connection, self._clock, wanted, lease, force=force)
+
+    async def release(self, checkpoint: Checkpoint) -> None:
+        """Let others claim at once; see `QueryStore.release`."""
+        async with self._writing("releasing a position") as connection:
+            await positions.release(connection, checkpoint)
+
+    async def report(self, checkpoint: Checkpoint, failure: Failure | None) -> None:
+        """Keep why a position stands still; see `QueryStore.report`."""
+        async with self._writing("reporting a failure") as connection:
+            await positions.report(connection, checkpoint, failure)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[SqlTransaction, None]:
+        """Begin a worker's transaction; see `QueryStore.transaction`."""
+        async with self._writing("writing a batch") as connection:
+            yield SqlTransaction(connection, self._rows, self._clock, self._label)
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncGenerator[SqlRowReader, None]:
+        """Give a view of one moment; see `QueryStore.snapshot`."""
+        async with self.reading("comparing rows") as connection:
+            # The moment is that of the first query: have it now.
+            await catalog.statuses(connection, "")
+            yield SqlRowReader(connection, self._label)
+
+    async def row(self, definition: SubscriptionDefinition, key: Key) -> Row | None:
+        """Give one row; see `QueryStore.row`."""
+        codec = self._rows.of(definition).codec
+        async with self.reading(f"reading {definition.label}") as connection:
+            found = await codec.fetch(connection, key)
+        return found
+
+    async def rows(self, definition: SubscriptionDefinition, after: Key | None, limit: int) -> Sequence[Row]:
+        """Give rows in key order; see `QueryStore.rows`."""
+        codec = self._rows.of(definition).codec
+        async with self.reading(f"reading {definition.label}") as connection:
+            return await codec.fetch_page(connection, after, limit)
+
+    async def switch(self, definition: SubscriptionDefinition, not_behind: Mapping[Partition, int] | None) -> None:
+        """Make a version live; see `QueryStore.switch`."""
+        async with self._writing(f"switching to {definition.label}") as connection:
+            await catalog.switch(connection, self._clock, definition, not_behind)
+
+    async def drop(self, name: str, version: int) -> None:
+        """Remove a version; see `QueryStore.drop`."""
+        async with self._writing(f"removing {name} v{version}") as connection:
+            await catalog.drop(connection, name, version)
+
+    async def dead_letters(self, name: str | None = None) -> Sequence[DeadLetter]:
+        """List dead letters; see `QueryStore.dead_letters`."""
+        async with self.reading("reading dead letters") as connection:
+            return await dead_letters_of(connection, name)
