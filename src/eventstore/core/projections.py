@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
-from typing import Any, ClassVar, Final, Generic, NamedTuple, TypeVar, get_args, overload
+from typing import Any, ClassVar, Final, Generic, NamedTuple, TypeAlias, TypeVar, get_args, overload
 
 from eventstore.core.definitions import (
+    Handler,
     KeyFunction,
     Subscription,
     SubscriptionDefinition,
@@ -136,6 +137,10 @@ class HandlerFailedError(EventStoreError):
         self.cause = cause
 
 
+Step: TypeAlias = tuple[int, Handler, Key, Event, Recorded]
+"""One call of a handler: the event's index in the batch, the handler, the row's key, the event and its place."""
+
+
 class RowFold:
     """Folds batches of events into rows: first tells which keys a batch touches, then computes the changes.
 
@@ -153,52 +158,48 @@ class RowFold:
         self._row: Final = definition.row
         self._key_of_row: Final = _row_key(definition.key)
 
-    def keys(self, batch: Sequence[EventAt]) -> list[list[Key | None]]:
-        """Give, for every event, the keys its handlers fold into, in the order of the handlers.
+    def plan(self, batch: Sequence[EventAt]) -> list[Step]:
+        """Find out which handlers run, in order, and on which rows; an event without a key concerns no row.
 
         Raises:
             HandlerFailedError: A key function raised.
         """
-        keys: list[list[Key | None]] = []
-        handlers = self._handlers
-        for index, (event, at) in enumerate(batch):
-            try:
-                keys.append([key_of(event, at) for _, key_of in handlers[type(event)]])
-            except Exception as cause:
-                raise HandlerFailedError(index, cause) from cause
-        return keys
+        steps: list[Step] = []
+        handlers, index = self._handlers, 0
+        try:
+            for index, (event, at) in enumerate(batch):
+                for function, key_of in handlers[type(event)]:
+                    key = key_of(event, at)
+                    if key is not None:
+                        steps.append((index, function, key, event, at))
+        except Exception as cause:
+            raise HandlerFailedError(index, cause) from cause
+        return steps
 
-    def fold(
-        self, batch: Sequence[EventAt], keys: Sequence[Sequence[Key | None]], rows: Mapping[Key, Row]
-    ) -> dict[Key, Row | None]:
-        """Fold a batch in order.
+    def fold(self, steps: Sequence[Step], rows: Mapping[Key, Row]) -> dict[Key, Row | None]:
+        """Run the handlers in order.
 
         Args:
-            batch: Decoded events.
-            keys: What `keys` gave for them.
-            rows: The rows there are, for all those keys.
+            steps: What `plan` gave.
+            rows: The rows there are, for all keys of the steps.
 
         Returns:
-            The changed rows by key; None for a deleted one.
+            The rows afterwards, by key; None where there is none.
 
         Raises:
             HandlerFailedError: A handler raised or returned something that is no row of that key.
         """
-        changes: dict[Key, Row | None] = {}
-        projection, handlers, row_type, key_of_row = self._projection, self._handlers, self._row, self._key_of_row
-        for index, ((event, at), event_keys) in enumerate(zip(batch, keys, strict=True)):
-            try:
-                for (function, _), key in zip(handlers[type(event)], event_keys, strict=True):
-                    if key is None:
-                        continue
-                    row = changes[key] if key in changes else rows.get(key)
-                    new = function(projection, row, event, at)
-                    if new is not None and (type(new) is not row_type or key_of_row(new) != key):
-                        raise _wrong_row(function, new, key)
-                    changes[key] = new  # type: ignore[assignment]
-            except Exception as cause:
-                raise HandlerFailedError(index, cause) from cause
-        return changes
+        current: dict[Key, Row | None] = {key: rows.get(key) for _, _, key, _, _ in steps}
+        projection, row_type, key_of_row, index = self._projection, self._row, self._key_of_row, 0
+        try:
+            for index, function, key, event, at in steps:
+                row = function(projection, current[key], event, at)
+                if row is not None and (type(row) is not row_type or key_of_row(row) != key):
+                    raise _wrong_row(function, row, key)
+                current[key] = row  # type: ignore[assignment]
+        except Exception as cause:
+            raise HandlerFailedError(index, cause) from cause
+        return current
 
 
 def _wrong_row(function: Callable[..., object], row: object, key: Key) -> TypeError:

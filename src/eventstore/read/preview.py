@@ -88,7 +88,7 @@ class Preview:
         handled = [event for event in events if event.event_type in self._definition.events]
         batch = [EventAt(self._registry.decode(event), Recorded(event, partition)) for event in handled]
         try:
-            changes = self._fold.fold(batch, self._fold.keys(batch), self._rows)
+            changes = self._fold.fold(self._fold.plan(batch), self._rows)
         except HandlerFailedError as failure:
             raise ProjectionFailedError(
                 projection=self._definition.label,

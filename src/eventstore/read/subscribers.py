@@ -99,9 +99,9 @@ class RowSubscriber:
 
     async def apply(self, transaction: QueryTransaction, batch: Sequence[EventAt]) -> None:
         """Fold a batch; see `Subscriber.apply`."""
-        keys = self._fold.keys(batch)
-        rows = await transaction.rows(self.definition, _distinct(keys))
-        await transaction.write(self.definition, self._fold.fold(batch, keys, rows))
+        steps = self._fold.plan(batch)
+        rows = await transaction.rows(self.definition, [*{step[2]: None for step in steps}])
+        await transaction.write(self.definition, self._fold.fold(steps, rows))
 
 
 class SqlSubscriber:

@@ -15,7 +15,7 @@ from eventstore.sql.columns import POSTGRESQL, SQLITE
 from eventstore.sql.errors import is_unique_violation
 
 # Keys per SELECT in SQLite; one text for all batches, so that it is prepared once.
-_KEYS_AT_ONCE: Final = 250
+_KEYS_AT_ONCE: Final = 1000
 _MAX_VARIABLES: Final = 30_000
 
 

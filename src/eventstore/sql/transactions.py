@@ -64,6 +64,8 @@ class SqlTransaction:
     async def rows(self, definition: SubscriptionDefinition, keys: Sequence[Key]) -> dict[Key, Row]:
         """Read and lock rows; see `QueryTransaction.rows`."""
         rows = self._rows.of(definition)
+        if not keys:
+            return {}
         with translated(self._label, f"reading rows of {definition.label}"):
             stored = await rows.statements.select(self.connection, rows.codec.encode_keys(keys))
         found = {rows.codec.key_of(row): row for row in map(rows.codec.decode, stored)}
