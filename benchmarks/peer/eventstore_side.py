@@ -9,7 +9,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from benchmarks.peer import workload
 from benchmarks.peer.contract import RSS_SAMPLES, Replay, rss_bytes
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
     from pathlib import Path
 
+T = TypeVar("T")
 _STREAM_TASK = 1
 _COMMITS_PER_WRITE = 5_000
 _STREAM_BATCH = 500
@@ -257,7 +258,7 @@ def _store(path: Path, *, projections: bool = False) -> EventStore:
     )
 
 
-def _run(work: Coroutine[Any, Any, Any]) -> Any:
+def _run(work: Coroutine[Any, Any, T]) -> T:
     return asyncio.run(work)
 
 

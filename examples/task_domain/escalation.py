@@ -2,6 +2,8 @@
 
 from datetime import date
 
+from pydantic import Field
+
 from eventstore import ProcessManager, ProcessState, Recorded, Send, reacts
 from examples.task_domain.aggregates import Task
 from examples.task_domain.commands import EscalateTask
@@ -12,7 +14,7 @@ class DueTasks(ProcessState):
     """The open tasks that are due on a day."""
 
     due: date
-    task_ids: list[str] = []
+    task_ids: list[str] = Field(default_factory=list)
 
 
 class Escalation(ProcessManager[DueTasks], name="escalation", key="due"):

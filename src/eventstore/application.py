@@ -14,7 +14,14 @@ from eventstore.core.events import Event
 from eventstore.core.processes import ProcessManager
 from eventstore.core.projections import Projection
 from eventstore.core.registry import TypeRegistry
-from eventstore.read.subscribers import Execute, ProcessSubscriber, RowSubscriber, SqlHandlers, SqlSubscriber, Subscriber
+from eventstore.read.subscribers import (
+    Execute,
+    ProcessSubscriber,
+    RowSubscriber,
+    SqlHandlers,
+    SqlSubscriber,
+    Subscriber,
+)
 
 ReadModelClass: TypeAlias = type[Projection[Any]] | type[SqlHandlers]
 _Named: TypeAlias = ReadModelClass | type[ProcessManager[Any]]
@@ -71,8 +78,10 @@ class Application:
                 made.append(RowSubscriber(projection, definition))
             else:
                 made.append(SqlSubscriber(projection, definition))
-        for process in self.processes:
-            made.append(ProcessSubscriber(process(), self._with_categories(process.definition), execute))
+        made.extend(
+            ProcessSubscriber(process(), self._with_categories(process.definition), execute)
+            for process in self.processes
+        )
         return made
 
     def _with_categories(self, definition: SubscriptionDefinition) -> SubscriptionDefinition:
@@ -91,7 +100,7 @@ class Application:
 
 def events_of(subscriber: _Named) -> Iterable[type[Event]]:
     """Give the event classes that a projection or process manager handles."""
-    handled: Mapping[type[Event], object] = subscriber.subscriptions  # type: ignore[assignment]
+    handled: Mapping[type[Event], object] = subscriber.subscriptions
     return handled
 
 
@@ -120,7 +129,7 @@ def _by_category(aggregates: Iterable[type[Aggregate]]) -> dict[str, type[Aggreg
 def _check_names(subscribers: Iterable[_Named]) -> None:
     found: dict[str, _Named] = {}
     for cls in subscribers:
-        definition: SubscriptionDefinition = cls.definition  # type: ignore[assignment]
+        definition: SubscriptionDefinition = cls.definition
         other = found.setdefault(definition.name, cls)
         if other is not cls:
             message = f"{other.__qualname__} and {cls.__qualname__} are both named {definition.name!r}: rename one"

@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple, Protocol, TypeAlias
+from types import TracebackType
+from typing import NamedTuple, Protocol, Self, TypeAlias
 
 from eventstore.core.checkpoints import Checkpoint, DeadLetter, Failure, SubscriptionStatus
 from eventstore.core.definitions import SubscriptionDefinition
-from eventstore.core.rows import Key, Row
 from eventstore.core.records import Partition, Snapshot, StoredEvent
+from eventstore.core.rows import Key, Row
 
 
 class Clock(Protocol):
@@ -277,7 +278,7 @@ class EventLog(StreamReader, StreamWriter, PartitionReader, SnapshotStore, Proto
         """Name a place for read models that suits this log, or None if the user has to choose."""
         ...
 
-    async def __aenter__(self) -> EventLog:
+    async def __aenter__(self) -> Self:
         """Open the log.
 
         Raises:
@@ -287,7 +288,9 @@ class EventLog(StreamReader, StreamWriter, PartitionReader, SnapshotStore, Proto
         """
         ...
 
-    async def __aexit__(self, *exc_info: object) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Finish what is being written and release everything."""
         ...
 
@@ -344,7 +347,7 @@ class RowReader(Protocol):
         """Give the tables of a version by the name that readers query, each with its key columns."""
         ...
 
-    async def raw_page(  # noqa: PLR0913 - a table and a range in it
+    async def raw_page(
         self, name: str, version: int, relation: str, after: Key | None, limit: int
     ) -> Sequence[Mapping[str, object]]:
         """Give rows in key order after a key as values by column, all from the same moment.
@@ -358,7 +361,7 @@ class RowReader(Protocol):
 class QueryStore(Protocol):
     """A database for read models, positions, dead letters and the registry of projection versions."""
 
-    async def __aenter__(self) -> QueryStore:
+    async def __aenter__(self) -> Self:
         """Connect and create the bookkeeping tables if they are missing.
 
         Raises:
@@ -367,7 +370,9 @@ class QueryStore(Protocol):
         """
         ...
 
-    async def __aexit__(self, *exc_info: object) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Close all connections."""
         ...
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import datetime
 from os import PathLike
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 from uuid import UUID
-
-from typing_extensions import Self
 
 from eventstore.application import Application, ReadModelClass
 from eventstore.core.aggregates import Aggregate
@@ -60,7 +58,7 @@ class EventStore:
         ConfigurationError: Definitions contradict each other, or no place for read models is known.
     """
 
-    def __init__(  # noqa: PLR0913 - the application's parts, named at one place
+    def __init__(
         self,
         log: EventLog,
         *,
@@ -245,17 +243,23 @@ class EventStore:
             ProjectionFailedError: It is halted before it.
             StoreUnavailableError: The query store is out of reach.
         """
-        await self.query_side.wait_for(projection.definition, token, timeout)  # type: ignore[arg-type]
+        await self.query_side.wait_for(projection.definition, token, timeout)
 
     def read_model(self, projection: type[Projection[R]]) -> ReadModel[R]:
         """Give read access to a projection's rows.
 
         Raises:
             StoreClosedError: The store is not open.
+            ConfigurationError: The query store is a custom one.
         """
         from eventstore.sql.read_model import ReadModel  # noqa: PLC0415 - SQLAlchemy only when it is used
+        from eventstore.sql.store import SqlQueryStore  # noqa: PLC0415
 
-        self.query_side  # noqa: B018 - raises when the store is not open
+        if self._opened_query_store is None:
+            raise _not_open()
+        if not isinstance(self._opened_query_store, SqlQueryStore):
+            message = f"{type(self._opened_query_store).__name__} is no SQL database: read its rows its own way"
+            raise ConfigurationError(message)
         return ReadModel(self._opened_query_store, projection)
 
     async def rebuild(
@@ -329,8 +333,7 @@ class EventStore:
 
 
 def _name(projection: ReadModelClass) -> str:
-    definition = projection.definition
-    return definition.name  # type: ignore[union-attr]
+    return projection.definition.name
 
 
 def _not_open() -> StoreClosedError:

@@ -60,7 +60,7 @@ async def answer(url: str, *statements: str) -> object:
 async def started(url: str, statement: str) -> asyncio.Task[object]:
     """Send a long query, and return once the server is working on it."""
     query = asyncio.create_task(answer(url, statement))
-    working = f"SELECT count(*) FROM pg_stat_activity WHERE query = '{statement}'"  # noqa: S608 - our own text
+    working = f"SELECT count(*) FROM pg_stat_activity WHERE query = '{statement}'"
     async with asyncio.timeout(15):
         while await answer(url, working) == 0:
             pass

@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, TypeVar, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeAlias, TypeVar, get_args, get_origin
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from typing_extensions import Self
 
 from eventstore.core.annotations import classes_in, handled_classes, hints_of, marked, parameters_of, union_members
 from eventstore.core.commands import Command
@@ -127,7 +126,9 @@ class Aggregate(BaseModel):
             raise ConfigurationError(message)
         check_category(category)
         if snapshot_every is not None and snapshot_every < 1:
-            message = f"{cls.__qualname__}: snapshot_every={snapshot_every} must be at least 1, or None for no snapshots"
+            message = (
+                f"{cls.__qualname__}: snapshot_every={snapshot_every} must be at least 1, or None for no snapshots"
+            )
             raise ConfigurationError(message)
         cls.category = category
         cls.snapshot_every = snapshot_every
@@ -237,11 +238,15 @@ def _read_evolvers(cls: type[Aggregate]) -> dict[type[Event], Callable[..., obje
     for name, function in marked(cls, _EVOLVES):
         for event in _handled(cls, name, function, Event):
             if event in found:
-                message = f"{cls.__qualname__}: {found[event].__name__} and {name} both evolve {event.__name__}; keep one"
+                message = (
+                    f"{cls.__qualname__}: {found[event].__name__} and {name} both evolve {event.__name__}; keep one"
+                )
                 raise ConfigurationError(message)
             other = names.setdefault(event.event_type, event)
             if other is not event:
-                message = f"{cls.__qualname__}: {other.__qualname__} and {event.__qualname__} share one name; rename one"
+                message = (
+                    f"{cls.__qualname__}: {other.__qualname__} and {event.__qualname__} share one name; rename one"
+                )
                 raise ConfigurationError(message)
             found[event] = function
     return found

@@ -46,8 +46,8 @@ def hints_of(function: Function, where: str) -> dict[str, object]:
         try:
             return typing.get_type_hints(function, localns=scope)
         except NameError as missing:
-            value = _in_calling_frames(missing.name)
-            if value is None:
+            value = _in_calling_frames(missing.name or "")
+            if value is None or missing.name is None:
                 message = (
                     f"{where}: the annotation {missing.name!r} cannot be found. "
                     "Import it at module level (not under TYPE_CHECKING): the annotations select what is handled"

@@ -95,7 +95,9 @@ def read_subscriptions(cls: type, parameters: tuple[str, ...]) -> dict[type[Even
         where = f"{cls.__qualname__}.{name}"
         taken = parameters_of(function)
         if len(taken) != len(parameters):
-            message = f"{where} must take ({', '.join(('self', *parameters))}), it takes ({', '.join(('self', *taken))})"
+            message = (
+                f"{where} must take ({', '.join(('self', *parameters))}), it takes ({', '.join(('self', *taken))})"
+            )
             raise ConfigurationError(message)
         parameter = taken[parameters.index("event")]
         (key,) = getattr(function, _MARK)

@@ -40,7 +40,7 @@ def upcasts(*, from_version: int) -> Callable[[Upcaster], Upcaster]:
 
     def mark(function: Upcaster) -> Upcaster:
         setattr(function, _FROM_VERSION, from_version)
-        return staticmethod(function)  # type: ignore[return-value]
+        return staticmethod(function)
 
     return mark
 

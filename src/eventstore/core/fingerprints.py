@@ -35,6 +35,9 @@ def _normalised(function: Callable[..., object]) -> str:
     except (OSError, TypeError, SyntaxError):  # no source: byte code alone, a lambda inside an expression
         return function.__qualname__
     for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node, clean=False) is not None:
+        if (
+            isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            and ast.get_docstring(node, clean=False) is not None
+        ):
             node.body = node.body[1:] or [ast.Pass()]
     return ast.unparse(tree)

@@ -30,7 +30,9 @@ class OnError:
     def __post_init__(self) -> None:
         """Refuse what makes no sense."""
         if self.attempts < 1 or self.backoff < 0:
-            message = f"OnError(attempts={self.attempts}, backoff={self.backoff}): at least one attempt, no negative wait"
+            message = (
+                f"OnError(attempts={self.attempts}, backoff={self.backoff}): at least one attempt, no negative wait"
+            )
             raise ConfigurationError(message)
 
     @classmethod
@@ -50,7 +52,7 @@ class OnError:
 
     def delay(self, attempt: int) -> float:
         """Give the seconds to wait after the attempt-th failure."""
-        return min(self.backoff * 2 ** (attempt - 1), _LONGEST_BACKOFF)
+        return min(self.backoff * 2.0 ** (attempt - 1), _LONGEST_BACKOFF)
 
 
 _LONGEST_BACKOFF: Final = 30.0

@@ -14,7 +14,6 @@ from eventstore.core.definitions import (
     Subscription,
     SubscriptionDefinition,
     check_name,
-    handlers_of,
     key_fields,
     read_subscriptions,
     row_shape,
@@ -205,7 +204,7 @@ class ProcessFold:
             outgoing.append(commands)
         return states, outgoing
 
-    def _call(  # noqa: PLR0913 - one call site; the parts of one step of the loop above
+    def _call(
         self,
         function: Callable[..., object],
         event: Event,

@@ -192,11 +192,11 @@ class RowFold:
         current: dict[Key, Row | None] = {key: rows.get(key) for _, _, key, _, _ in steps}
         projection, row_type, key_of_row, index = self._projection, self._row, self._key_of_row, 0
         try:
-            for index, function, key, event, at in steps:
+            for index, function, key, event, at in steps:  # noqa: B007 - the handler below needs it
                 row = function(projection, current[key], event, at)
                 if row is not None and (type(row) is not row_type or key_of_row(row) != key):
-                    raise _wrong_row(function, row, key)
-                current[key] = row  # type: ignore[assignment]
+                    raise _wrong_row(function, row, key)  # noqa: TRY301 - the handler's own mistake
+                current[key] = row
         except Exception as cause:
             raise HandlerFailedError(index, cause) from cause
         return current

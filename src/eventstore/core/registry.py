@@ -87,7 +87,8 @@ class TypeRegistry:
         try:
             return cls.model_validate_json(_as_json(data), extra="ignore")
         except ValidationError as cause:
-            raise undecodable(f"{stored.place}, upcast from version {stored.schema_version},", cause) from cause
+            place = f"{stored.place}, upcast from version {stored.schema_version},"
+            raise undecodable(place, cause) from cause
 
 
 def upcast(cls: type[Event], data: JsonObject, from_version: int, place: str) -> JsonObject:
@@ -119,8 +120,6 @@ _JSON: Final[TypeAdapter[JsonObject]] = TypeAdapter(JsonObject)
 def _data_decoder(cls: type[Event]) -> _DecodeJson:
     """Compile a decoder that goes from an envelope's bytes to the event without a dict in between."""
     fields = {"data": cls}
-    shape = TypedDict("shape", fields)  # type: ignore[misc,operator]
+    shape = TypedDict("shape", fields)  # type: ignore[misc]
     adapter: TypeAdapter[dict[str, Event]] = TypeAdapter(cast("type[dict[str, Event]]", shape))
     return adapter.validator.validate_json
-
-

@@ -69,7 +69,9 @@ class DeadLetters:
         halted = await self._halted(subscriber, partition)
         checkpoint = await self._query.claim(subscriber.definition, halted.partition, self._owner, self._lease)
         if checkpoint is None:
-            message = f"{subscriber.definition.label}: a worker is just trying partition {halted.partition} again; repeat"
+            message = (
+                f"{subscriber.definition.label}: a worker is just trying partition {halted.partition} again; repeat"
+            )
             raise OwnershipLostError(message)
         processor = BatchProcessor(self._surroundings, subscriber, checkpoint)
         try:
@@ -111,7 +113,9 @@ class DeadLetters:
             raise ConfigurationError(message)
         page = await self._log.read(letter.partition, letter.offset, 1)
         if not page.events or page.events[0].offset != letter.offset:
-            message = f"the log has no event at offset {letter.offset} of partition {letter.partition}: discard the letter"
+            message = (
+                f"the log has no event at offset {letter.offset} of partition {letter.partition}: discard the letter"
+            )
             raise CorruptLogError(message)
         stored = page.events[0]
         batch = [EventAt(self._surroundings.registry.decode(stored), Recorded(stored, letter.partition))]

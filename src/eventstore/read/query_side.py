@@ -40,7 +40,7 @@ class QuerySide:
         owner: Names this process to others.
     """
 
-    def __init__(  # noqa: PLR0913 - its collaborators, passed at one place
+    def __init__(
         self,
         log: EventLog,
         query: QueryStore,

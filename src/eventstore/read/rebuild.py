@@ -10,7 +10,6 @@ from typing import Final, Literal, TypeAlias
 
 from eventstore.background import Background
 from eventstore.core.checkpoints import SubscriptionStatus
-from eventstore.core.definitions import SubscriptionDefinition
 from eventstore.core.errors import ConfigurationError, OwnershipLostError, ProjectionFailedError
 from eventstore.core.records import Partition
 from eventstore.ports import PartitionReader

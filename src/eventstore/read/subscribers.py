@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 from eventstore.core.definitions import Subscription, SubscriptionDefinition
 from eventstore.core.errors import (
@@ -47,15 +47,8 @@ class Execute(Protocol):
 class SqlHandlers(Protocol):
     """What an SQL projection looks like from here."""
 
-    @property
-    def definition(self) -> SubscriptionDefinition:
-        """Give its definition."""
-        ...
-
-    @property
-    def subscriptions(self) -> Mapping[type[Event], tuple[Subscription, ...]]:
-        """Give its handlers by event class."""
-        ...
+    definition: ClassVar[SubscriptionDefinition]
+    subscriptions: ClassVar[Mapping[type[Event], tuple[Subscription, ...]]]
 
 
 class Subscriber(Protocol):
@@ -170,8 +163,8 @@ class ProcessSubscriber:
                 by_target[command.send.aggregate.category, command.send.id].append((index, command))
         errors: list[tuple[int, Exception]] = []
         async with asyncio.TaskGroup() as tasks:
-            for commands in by_target.values():
-                tasks.create_task(self._send_in_order(commands, errors))
+            for queue in by_target.values():
+                tasks.create_task(self._send_in_order(queue, errors))
         for _, error in errors:
             if isinstance(error, _NOT_THE_HANDLERS_FAULT):
                 raise error

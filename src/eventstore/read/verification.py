@@ -181,4 +181,4 @@ async def _count(relation: _Relation) -> int:
 
 
 def _key(row: Values, fields: tuple[str, ...]) -> Key:
-    return tuple(row[field] for field in fields)  # type: ignore[misc]
+    return tuple(row[field] for field in fields)

@@ -18,7 +18,11 @@ _LONGEST_POLL: Final = 0.2
 
 
 async def wait_for(
-    query: QueryStore, progress: Progress, definition: SubscriptionDefinition, token: Token, timeout: float  # noqa: ASYNC109
+    query: QueryStore,
+    progress: Progress,
+    definition: SubscriptionDefinition,
+    token: Token,
+    timeout: float,  # noqa: ASYNC109
 ) -> None:
     """Return once a version of a read model shows everything up to the token; only the token's partitions count.
 

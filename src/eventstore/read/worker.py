@@ -54,7 +54,7 @@ class Worker:
         settings: Batch size and times.
     """
 
-    def __init__(  # noqa: PLR0913 - its collaborators, passed at one place
+    def __init__(
         self,
         surroundings: Surroundings,
         log: PartitionReader,

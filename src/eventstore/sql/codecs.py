@@ -41,6 +41,7 @@ class RowCodec:
         }
         forms = [storage.form(dialect) for storage in self.fields.values()]
         self._row: Final = definition.row
+        self._validate: Final[Callable[[dict[str, Any]], Row]] = definition.row.__pydantic_validator__.validate_python
         self._names: Final = tuple(self.fields)
         self._get: Final[Callable[[dict[str, Any]], Values]] = _getter(self._names)
         self._encoders: Final = [(i, form.encode) for i, form in enumerate(forms) if form.encode]
@@ -82,13 +83,13 @@ class RowCodec:
                 if changed[place] is not None:
                     changed[place] = decode(changed[place])
             values = changed
-        return self._row.__pydantic_validator__.validate_python(dict(zip(self._names, values, strict=True)))
+        return self._validate(dict(zip(self._names, values, strict=True)))
 
     async def fetch(self, connection: AsyncConnection, key: Key) -> Row | None:
         """Read one row without locking it."""
         columns = [self._table.c[name] == value for name, value in zip(self.key, key, strict=True)]
-        found = (await connection.execute(select(self._table).where(*columns))).one_or_none()
-        return None if found is None else self._row(**found._mapping)
+        found = (await connection.execute(select(self._table).where(*columns))).mappings().one_or_none()
+        return None if found is None else self._row(**found)
 
     async def fetch_page(self, connection: AsyncConnection, after: Key | None, limit: int) -> list[Row]:
         """Read rows in key order behind a key."""

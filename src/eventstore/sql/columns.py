@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum
 from types import NoneType, UnionType
-from typing import Annotated, Any, Final, Literal, TypeAlias, Union, get_args, get_origin, is_typeddict
+from typing import Annotated, Any, Final, Literal, TypeAlias, Union, cast, get_args, get_origin, is_typeddict
 from uuid import UUID
 
 from pydantic import BaseModel, TypeAdapter
@@ -181,7 +181,7 @@ def _enumeration(kind: type[Enum]) -> Storage | None:
 
 
 def _json(kind: object) -> Storage:
-    adapter: TypeAdapter[Any] = TypeAdapter(kind)
+    adapter: TypeAdapter[Any] = TypeAdapter(cast("Any", kind))
 
     def encode(value: Any) -> str:
         return adapter.dump_json(value, warnings="error").decode()
@@ -214,9 +214,7 @@ _PLAIN: Final[dict[type, Storage]] = {
     bool: Storage(Form(Integer(), None, bool), Form(Boolean())),
     bytes: Storage(Form(LargeBinary()), Form(LargeBinary()), large=True),
     date: Storage(Form(Text(), date.isoformat, date.fromisoformat), Form(Date())),
-    datetime: Storage(
-        Form(Text(), _datetime_text, datetime.fromisoformat), Form(DateTime(timezone=True), _aware)
-    ),
+    datetime: Storage(Form(Text(), _datetime_text, datetime.fromisoformat), Form(DateTime(timezone=True), _aware)),
     # Numbers with trailing zeros are equal but have several texts, so they identify no row.
     Decimal: Storage(Form(Text(), str, Decimal), Form(Numeric()), key=False),
     UUID: Storage(Form(Text(), str, UUID), Form(Uuid())),

@@ -20,12 +20,12 @@ _MICROS: Final = 1_000_000
 
 def _is(position: Checkpoint) -> ColumnElement[bool]:
     table = checkpoints.c
-    return and_(
-        table.name == position.name, table.version == position.version, table.partition == position.partition
-    )
+    return and_(table.name == position.name, table.version == position.version, table.partition == position.partition)
 
 
-async def claim(connection: AsyncConnection, clock: Clock, wanted: Checkpoint, lease: float, *, force: bool) -> Checkpoint | None:
+async def claim(
+    connection: AsyncConnection, clock: Clock, wanted: Checkpoint, lease: float, *, force: bool
+) -> Checkpoint | None:
     """Become the owner of a position unless another owner's lease still runs.
 
     Args:
@@ -46,9 +46,7 @@ async def claim(connection: AsyncConnection, clock: Clock, wanted: Checkpoint, l
     await connection.execute(dialect.insert(checkpoints).values(start).on_conflict_do_nothing())
     now = to_micros(clock.now())
     table = checkpoints.c
-    free = or_(
-        table.owner.in_(("", wanted.owner)), table.lease_until.is_(None), table.lease_until <= now
-    )
+    free = or_(table.owner.in_(("", wanted.owner)), table.lease_until.is_(None), table.lease_until <= now)
     taken = (
         update(checkpoints)
         .where(_is(wanted))

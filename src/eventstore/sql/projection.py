@@ -61,7 +61,9 @@ class SqlProjection:
             raise ConfigurationError(message)
         for table in tables:
             if not table.primary_key.columns:
-                message = f"{cls.__qualname__}: give table {table.name!r} a primary key, so that versions can be compared"
+                message = (
+                    f"{cls.__qualname__}: give table {table.name!r} a primary key, so that versions can be compared"
+                )
                 raise ConfigurationError(message)
         cls.tables = {table.name: versioned_table(table, version, cls.__qualname__) for table in tables}
         cls.subscriptions = read_subscriptions(cls, ("db", "event", "at"))

@@ -39,7 +39,7 @@ class ReadModel(Generic[R]):
         Raises:
             StoreUnavailableError: The database cannot be reached now.
         """
-        return cast("R | None", await self._store.row(self._definition, cast("Key", key)))
+        return cast("R | None", await self._store.row(self._definition, key))
 
     async def all(self, *, after: Key | None = None, limit: int = 1_000) -> list[R]:
         """Give rows in key order.

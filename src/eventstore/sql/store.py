@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Final
+from typing import Final, Self
 
 from sqlalchemy.ext.asyncio import AsyncConnection
-from typing_extensions import Self
 
 from eventstore.core.checkpoints import Checkpoint, DeadLetter, Failure, SubscriptionStatus
 from eventstore.core.definitions import SubscriptionDefinition
@@ -138,8 +137,7 @@ class SqlQueryStore:
         """Give one row; see `QueryStore.row`."""
         codec = self._rows.of(definition).codec
         async with self.reading(f"reading {definition.label}") as connection:
-            found = await codec.fetch(connection, key)
-        return found
+            return await codec.fetch(connection, key)
 
     async def rows(self, definition: SubscriptionDefinition, after: Key | None, limit: int) -> Sequence[Row]:
         """Give rows in key order; see `QueryStore.rows`."""

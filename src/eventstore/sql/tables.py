@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any, Final
 
-from sqlalchemy import Column, ForeignKeyConstraint, MetaData, PrimaryKeyConstraint, Table, Text
+from sqlalchemy import Column, Constraint, ForeignKeyConstraint, Index, MetaData, PrimaryKeyConstraint, Table, Text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.schema import CreateTable
@@ -28,7 +28,10 @@ _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TEXT_KEY: Final = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
 # A row that is updated finds room for its new version on the same page, so its index entry can stay.
 _FILL_FACTOR: Final = 80
-_DIALECTS: Final[Mapping[str, Dialect]] = {"sqlite": sqlite.dialect(), "postgresql": postgresql.dialect()}
+_DIALECTS: Final[Mapping[str, Dialect]] = {
+    "sqlite": sqlite.dialect(),
+    "postgresql": postgresql.dialect(),  # type: ignore[no-untyped-call]
+}
 
 
 def storages(row: type[Row], key: tuple[str, ...]) -> dict[str, tuple[Storage, bool]]:
@@ -108,13 +111,16 @@ def versioned_table(table: Table, version: int, owner: str) -> Table:
         message = f"{owner}: table {table.name!r} has a foreign key; every version has its own tables, so remove it"
         raise ConfigurationError(message)
     if table.schema is not None or not _NAME.fullmatch(table.name) or table.name.startswith(PREFIX):
-        message = f"{owner}: name table {table.fullname!r} with letters, digits and underscores, without schema or {PREFIX!r}"
+        message = (
+            f"{owner}: name table {table.fullname!r} with letters, digits and underscores, without schema or {PREFIX!r}"
+        )
         raise ConfigurationError(message)
     suffix = f"_v{version}"
     copy = table.to_metadata(MetaData(), name=f"{table.name}{suffix}")
-    for named in (*copy.indexes, *copy.constraints):
-        if isinstance(named.name, str):
-            named.name = type(named.name)(f"{named.name}{suffix}")
+    named: list[Index | Constraint] = [*copy.indexes, *copy.constraints]
+    for one in named:
+        if isinstance(one.name, str):
+            one.name = type(one.name)(f"{one.name}{suffix}")
     copy.info = {**table.info, RELATION: table.name}
     return copy
 

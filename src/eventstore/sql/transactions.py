@@ -136,7 +136,7 @@ class SqlRowReader:
             known = await catalog.relations(self._connection, name, version)
         return {relation: found.key for relation, found in known.items()}
 
-    async def raw_page(  # noqa: PLR0913 - a table and a range in it
+    async def raw_page(
         self, name: str, version: int, relation: str, after: Key | None, limit: int
     ) -> list[Mapping[str, object]]:
         """Give rows as values by column; see `RowReader.raw_page`."""

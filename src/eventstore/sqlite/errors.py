@@ -12,7 +12,10 @@ from eventstore.core.errors import ConfigurationError, CorruptLogError, EventSto
 
 # By primary result code (https://www.sqlite.org/rescode.html): what to raise, and what to do about it.
 _REACTIONS: Final[dict[int, tuple[type[EventStoreError], str]]] = {
-    sqlite3.SQLITE_BUSY: (LogUnavailableError, "another process keeps the file locked: try again, or find that process"),
+    sqlite3.SQLITE_BUSY: (
+        LogUnavailableError,
+        "another process keeps the file locked: try again, or find that process",
+    ),
     sqlite3.SQLITE_LOCKED: (LogUnavailableError, "another connection keeps the file locked: try again"),
     sqlite3.SQLITE_FULL: (LogUnavailableError, "the disk is full: free some space and try again"),
     sqlite3.SQLITE_IOERR: (LogUnavailableError, "the disk reported an error: check it, then try again"),
@@ -20,7 +23,10 @@ _REACTIONS: Final[dict[int, tuple[type[EventStoreError], str]]] = {
     sqlite3.SQLITE_NOMEM: (LogUnavailableError, "there is not enough memory: free some and try again"),
     sqlite3.SQLITE_INTERRUPT: (LogUnavailableError, "the work was interrupted: try again"),
     sqlite3.SQLITE_PROTOCOL: (LogUnavailableError, "the file's locks are in disorder: try again"),
-    sqlite3.SQLITE_CANTOPEN: (ConfigurationError, "the file cannot be opened: check that the directory exists and its rights"),
+    sqlite3.SQLITE_CANTOPEN: (
+        ConfigurationError,
+        "the file cannot be opened: check that the directory exists and its rights",
+    ),
     sqlite3.SQLITE_PERM: (ConfigurationError, "the file may not be accessed: check its rights"),
     sqlite3.SQLITE_AUTH: (ConfigurationError, "the file may not be accessed: check its rights"),
     sqlite3.SQLITE_CORRUPT: (CorruptLogError, "the file is damaged: stop writing and restore a backup"),

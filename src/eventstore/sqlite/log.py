@@ -10,9 +10,7 @@ from functools import partial
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Final, TypeVar
-
-from typing_extensions import Self
+from typing import Final, Self, TypeVar
 
 from eventstore.core.errors import ConfigurationError, StoreClosedError
 from eventstore.core.records import Partition, Snapshot, StoredEvent

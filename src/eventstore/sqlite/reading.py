@@ -17,7 +17,7 @@ _COMMAND: Final = "SELECT stream, version, command_size FROM events WHERE comman
 _END: Final = "SELECT coalesce(max(position) + 1, 1) FROM events"
 _NEXT_STREAM: Final = "SELECT min(stream) FROM events WHERE stream > ? AND stream >= ?"
 # `StoredEvent._make` without its Python frame per row.
-_event: Final[Callable[[Iterable[Any]], StoredEvent]] = partial(tuple.__new__, StoredEvent)  # type: ignore[assignment]
+_event: Final[Callable[[Iterable[Any]], StoredEvent]] = partial(tuple.__new__, StoredEvent)
 _NEWEST: Final = "SELECT version, occurred_at FROM events WHERE stream = ? ORDER BY version DESC LIMIT 1"
 
 
@@ -57,9 +57,7 @@ def list_streams(connection: sqlite3.Connection, prefix: str, after: str, limit:
     return summaries
 
 
-def read_page(
-    connection: sqlite3.Connection, offset: int, limit: int, categories: Sequence[str] | None
-) -> Page:
+def read_page(connection: sqlite3.Connection, offset: int, limit: int, categories: Sequence[str] | None) -> Page:
     """Give events in order of their positions, and the end of the log at the same moment."""
     condition, bounds = _in_categories(categories)
     query = f"SELECT {EVENT_COLUMNS} FROM events WHERE position >= ? {condition} ORDER BY position LIMIT ?"  # noqa: S608

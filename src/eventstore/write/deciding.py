@@ -9,7 +9,12 @@ from uuid import UUID
 from eventstore.core.aggregates import Aggregate
 from eventstore.core.commands import Command
 from eventstore.core.envelope import Metadata, write_envelope
-from eventstore.core.errors import CommandRejectedError, EventStoreError, UnencodableEventError, WrongExpectedVersionError
+from eventstore.core.errors import (
+    CommandRejectedError,
+    EventStoreError,
+    UnencodableEventError,
+    WrongExpectedVersionError,
+)
 from eventstore.core.events import Event
 from eventstore.core.ids import event_id
 from eventstore.core.records import StoredEvent, from_micros, to_micros

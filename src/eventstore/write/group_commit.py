@@ -14,9 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
-
-from typing_extensions import assert_never
+from typing import Final, Protocol, assert_never
 
 from eventstore.core.aggregates import Aggregate
 from eventstore.core.errors import AppendOutcomeUnknownError, EventStoreError, InvalidIdError, LogUnavailableError
@@ -66,7 +64,7 @@ class GroupCommit:
         clock: For deadlines.
     """
 
-    def __init__(  # noqa: PLR0913 - its collaborators, passed at one place
+    def __init__(
         self,
         log: CommitsStreams,
         partition: Partition,
@@ -305,4 +303,3 @@ class GroupCommit:
                 self._inbox.answer(pending, own)
             else:
                 self._inbox.answer(pending, error)
-

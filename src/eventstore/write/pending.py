@@ -129,7 +129,9 @@ class Inbox:
 
     def close(self, cause: BaseException | None) -> None:
         """Take no more requests and answer the remaining ones with `StoreClosedError`."""
-        closed = StoreClosedError("the store was closed while the command was waiting; repeat it with the same command_id")
+        closed = StoreClosedError(
+            "the store was closed while the command was waiting; repeat it with the same command_id"
+        )
         closed.__cause__ = cause
         self._closed_by = closed
         for pending in list(self._unanswered):

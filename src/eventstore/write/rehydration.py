@@ -158,5 +158,7 @@ def fold(state: Aggregate, events: Sequence[StoredEvent], registry: TypeRegistry
             if type(event) not in state.evolvers:
                 message = f"{stored.place}: {missing_evolver(type(state), type(event))}"
             else:
-                message = f"{stored.place}: {type(state).__name__} could not apply it ({cause!r}): @evolves must not fail"
+                message = (
+                    f"{stored.place}: {type(state).__name__} could not apply it ({cause!r}): @evolves must not fail"
+                )
             raise EventSchemaError(message) from cause

@@ -1,0 +1,49 @@
+# Only Python 3.11 or newer has to be there: every target sets up its own virtual environment first.
+PYTHON ?= python3
+VENV   := .venv
+RUN    := $(VENV)/bin/python
+STAMP  := $(VENV)/.installed
+PYTEST := $(RUN) -m pytest
+
+.PHONY: demo test check docs bench campaign lock clean setup
+.DEFAULT_GOAL := test
+
+setup: $(STAMP)
+
+$(STAMP): requirements/dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv --clear $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
+	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+demo: $(STAMP)  ## the main job: the task domain on the embedded log
+	@$(RUN) -m examples.task_domain
+
+test: $(STAMP)  ## every test but the campaigns, and at least 95 % coverage of what must not fail
+	$(PYTEST) --durations=10 --cov --cov-report=
+	@$(RUN) -m coverage report --include='src/eventstore/core/*,src/eventstore/write/*,src/eventstore/read/*,src/eventstore/sqlite/*' --fail-under=95
+
+check: $(STAMP)  ## linters and type checkers
+	$(RUN) -m ruff check
+	$(RUN) -m ruff format --check
+	$(RUN) -m mypy
+	$(RUN) -m pyright
+	$(VENV)/bin/lint-imports
+
+docs: $(STAMP)  ## the documentation site, warnings are errors
+	$(RUN) -m mkdocs build --strict
+
+bench: $(STAMP)  ## figures and ratios against the peer; quiet machine wanted
+	$(RUN) -m benchmarks.peer
+
+campaign: $(STAMP)  ## hundreds of kills and injected disk errors; see tests/campaigns/RESULTS.md
+	$(PYTEST) -m campaign --timeout=0 -s
+
+lock: $(STAMP)  ## resolve the dependencies anew
+	$(RUN) -m pip install --quiet uv
+	$(RUN) -m uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet -o requirements/runtime.lock pyproject.toml
+	$(RUN) -m uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet --extra dev -o requirements/dev.lock pyproject.toml
+
+clean:
+	rm -rf $(VENV) site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
