@@ -84,7 +84,7 @@ class Appended(NamedTuple):
 
 
 class Conflicted(NamedTuple):
-    """Nothing of this commit was written: the stream stands elsewhere.
+    """Nothing of this commit was written: the stream stands elsewhere, or an earlier commit to it was not appended.
 
     Attributes:
         actual_version: Where it stands.
@@ -192,6 +192,7 @@ class StreamWriter(Protocol):
 
         When this returns, what it calls appended survives a crash of the process and of the machine. Outcomes
         follow the order of the commits; an earlier commit of the batch counts for the versions of a later one.
+        Once a commit of the batch was not appended, no later one of the same stream is: it was decided on the earlier.
 
         Args:
             partition: Where all the streams of the batch live.

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeAlias, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeAlias, TypeVar, cast, get_args, get_origin
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 
 from eventstore.core.annotations import classes_in, handled_classes, hints_of, marked, parameters_of, union_members
 from eventstore.core.commands import Command
@@ -70,9 +70,9 @@ class Aggregate(BaseModel):
     # Plain slots, not pydantic's private attributes: those cost more to read than an event to apply.
     __slots__ = ("_id", "_occurred_at", "_version")
     if TYPE_CHECKING:
-        _id: str
-        _version: int
-        _occurred_at: int
+        _id: str = PrivateAttr()
+        _version: int = PrivateAttr()
+        _occurred_at: int = PrivateAttr()
 
     @property
     def id(self) -> str:
@@ -149,7 +149,7 @@ class Aggregate(BaseModel):
     def copy_state(self) -> Self:
         """Give an independent copy: evolving one never changes the other."""
         twin = self.__copy__()
-        values = twin.__dict__
+        values: dict[str, object] = twin.__dict__  # pyright: ignore[reportAssignmentType]
         for name, copier in self._copiers:
             values[name] = copier(values[name])
         return place(twin, self._id, self._version, self._occurred_at)
@@ -323,9 +323,10 @@ def _as_events(decided: object, decider: Callable[..., object]) -> tuple[Event, 
     if isinstance(decided, Event):
         return (decided,)
     if isinstance(decided, Iterable):
-        events = tuple(decided)
-        if all(isinstance(event, Event) for event in events):
-            return events
+        events = tuple(cast("Iterable[object]", decided))
+        found = tuple(event for event in events if isinstance(event, Event))
+        if len(found) == len(events):
+            return found
     message = f"{decider.__qualname__} returned {decided!r}: return an event, a list or tuple of events, or None"
     raise ConfigurationError(message)
 

@@ -57,7 +57,7 @@ def hints_of(function: Function, where: str) -> dict[str, object]:
 
 
 def _in_calling_frames(name: str) -> object | None:
-    frame = sys._getframe(2)  # noqa: SLF001 - as pydantic does, for classes defined inside functions
+    frame = sys._getframe(2)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as pydantic does, for classes defined inside functions
     walker: types.FrameType | None = frame
     while walker is not None:
         if name in walker.f_locals:

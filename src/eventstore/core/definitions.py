@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 from eventstore.core.annotations import handled_classes, hints_of, marked, parameters_of
 from eventstore.core.errors import ConfigurationError
@@ -156,7 +156,7 @@ def as_key(value: object) -> Key | None:
     """Make a key of what a handler's key function gave; None means "no row concerned"."""
     if value is None:
         return None
-    return value if isinstance(value, tuple) else (value,)
+    return cast("Key", value) if isinstance(value, tuple) else cast("Key", (value,))
 
 
 def handlers_of(subscriptions: Mapping[type[Event], Iterable[Subscription]]) -> list[Handler]:

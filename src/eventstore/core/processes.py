@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Generic, NamedTuple, TypeVar, overload
+from typing import Any, ClassVar, Final, Generic, NamedTuple, TypeVar, cast, overload
 from uuid import UUID
 
 from eventstore.core.aggregates import Aggregate
@@ -232,8 +232,9 @@ def _as_sends(returned: object, function: Callable[..., object]) -> tuple[Send, 
     if isinstance(returned, Send):
         return (returned,)
     if isinstance(returned, Iterable):
-        sends = tuple(returned)
-        if all(isinstance(send, Send) for send in sends):
-            return sends
+        sends = tuple(cast("Iterable[object]", returned))
+        found = tuple(send for send in sends if isinstance(send, Send))
+        if len(found) == len(sends):
+            return found
     message = f"{function.__qualname__} returned {returned!r}: return a Send, several, or None"
     raise TypeError(message)

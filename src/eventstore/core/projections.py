@@ -193,7 +193,7 @@ class RowFold:
         projection, row_type, key_of_row, index = self._projection, self._row, self._key_of_row, 0
         try:
             for index, function, key, event, at in steps:  # noqa: B007 - the handler below needs it
-                row = function(projection, current[key], event, at)
+                row: Any = function(projection, current[key], event, at)
                 if row is not None and (type(row) is not row_type or key_of_row(row) != key):
                     raise _wrong_row(function, row, key)  # noqa: TRY301 - the handler's own mistake
                 current[key] = row

@@ -23,6 +23,8 @@ from eventstore.core.rows import Key
 from eventstore.ports import QueryTransaction
 
 _LOGGER: Final = logging.getLogger(__name__)
+# Their commands run while the transaction is open, so it must end soon.
+_MOST_EVENTS_PER_REACTION: Final = 100
 _NOT_THE_HANDLERS_FAULT: Final = (
     AppendOutcomeUnknownError,
     OwnershipLostError,
@@ -84,10 +86,9 @@ class RowSubscriber:
         definition: Its definition, with the categories to read.
     """
 
-    most: Final = None
-
     def __init__(self, projection: Projection[Any], definition: SubscriptionDefinition) -> None:
         self.definition: Final = definition
+        self.most: Final[int | None] = None
         self._fold: Final = RowFold(projection)
 
     async def apply(self, transaction: QueryTransaction, batch: Sequence[EventAt]) -> None:
@@ -105,10 +106,9 @@ class SqlSubscriber:
         definition: Its definition, with the categories to read.
     """
 
-    most: Final = None
-
     def __init__(self, projection: SqlHandlers, definition: SubscriptionDefinition) -> None:
         self.definition: Final = definition
+        self.most: Final[int | None] = None
         self._projection: Final = projection
         self._handlers: Final = {
             event: tuple(subscription.function for subscription in found)
@@ -137,10 +137,9 @@ class ProcessSubscriber:
         execute: Executes a command.
     """
 
-    most: Final = 100
-
     def __init__(self, manager: ProcessManager[Any], definition: SubscriptionDefinition, execute: Execute) -> None:
         self.definition: Final = definition
+        self.most: Final[int | None] = _MOST_EVENTS_PER_REACTION
         self._fold: Final = ProcessFold(manager)
         self._execute: Final = execute
 

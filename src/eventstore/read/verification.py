@@ -54,9 +54,9 @@ class Comparison:
     old_version: int
     old_rows: int = 0
     new_rows: int = 0
-    counts: Counter[str] = field(default_factory=Counter)
-    unexpected: Counter[str] = field(default_factory=Counter)
-    examples: list[Difference] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter[str])
+    unexpected: Counter[str] = field(default_factory=Counter[str])
+    examples: list[Difference] = field(default_factory=list[Difference])
     added_columns: tuple[str, ...] = ()
     removed_columns: tuple[str, ...] = ()
     comparable: bool = True

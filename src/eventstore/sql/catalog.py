@@ -218,7 +218,7 @@ async def _create_tables(
     names: Sequence[str] = await connection.run_sync(
         lambda sync: [*inspect(sync).get_table_names(), *inspect(sync).get_view_names()]
     )
-    new = {relation.table for relation in wanted.values()} | (wanted.keys() if first else set())
+    new = {relation.table for relation in wanted.values()} | ({*wanted} if first else set[str]())
     taken = sorted(new & set(names))
     if taken:
         message = (

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from sqlalchemy import select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -43,7 +43,7 @@ class RowCodec:
         self._row: Final = definition.row
         self._validate: Final[Callable[[dict[str, Any]], Row]] = definition.row.__pydantic_validator__.validate_python
         self._names: Final = tuple(self.fields)
-        self._get: Final[Callable[[dict[str, Any]], Values]] = _getter(self._names)
+        self._get: Final[Callable[[Mapping[str, Any]], Values]] = _getter(self._names)
         self._encoders: Final = [(i, form.encode) for i, form in enumerate(forms) if form.encode]
         self._decoders: Final = [(i, form.decode) for i, form in enumerate(forms) if form.decode]
         self._key_places: Final = [self._names.index(name) for name in self.key]
@@ -116,8 +116,8 @@ class RowCodec:
         ]
 
 
-def _getter(names: tuple[str, ...]) -> Callable[[dict[str, Any]], Values]:
+def _getter(names: tuple[str, ...]) -> Callable[[Mapping[str, Any]], Values]:
     if len(names) == 1:
         (name,) = names
         return lambda values: (values[name],)
-    return itemgetter(*names)
+    return cast("Callable[[Mapping[str, Any]], Values]", itemgetter(*names))

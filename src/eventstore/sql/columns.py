@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum
 from types import NoneType, UnionType
-from typing import Annotated, Any, Final, Literal, TypeAlias, Union, cast, get_args, get_origin, is_typeddict
+from typing import Annotated, Any, Final, Literal, TypeAlias, Union, get_args, get_origin, is_typeddict
 from uuid import UUID
 
 from pydantic import BaseModel, TypeAdapter
@@ -126,7 +126,7 @@ def column_storage(annotation: object, where: str) -> tuple[Storage, bool]:
     return storage, nullable
 
 
-def _unwrapped(annotation: object) -> object:
+def _unwrapped(annotation: Any) -> Any:
     while True:
         if get_origin(annotation) is Annotated:
             annotation = get_args(annotation)[0]
@@ -142,7 +142,7 @@ def _is_union(annotation: object) -> bool:
     return get_origin(annotation) in (Union, UnionType)
 
 
-def _storage_of(kind: object) -> Storage | None:
+def _storage_of(kind: Any) -> Storage | None:
     if isinstance(kind, type) and issubclass(kind, Enum):
         return _enumeration(kind)
     if get_origin(kind) is Literal:
@@ -159,13 +159,13 @@ def _plain_of(types: list[type]) -> Storage | None:
     return None
 
 
-def _is_json(kind: object) -> bool:
-    container = get_origin(kind) or kind
+def _is_json(kind: Any) -> bool:
+    container: Any = get_origin(kind) or kind
     if not isinstance(container, type):
         return False
-    return issubclass(container, list | dict | tuple | set | frozenset | BaseModel | Mapping) or (
-        is_dataclass(container) or is_typeddict(container)
-    )
+    known = (list, dict, tuple, set, frozenset, BaseModel, Mapping)
+    shaped: bool = is_dataclass(kind) or is_typeddict(kind)
+    return shaped or issubclass(container, known)
 
 
 def _enumeration(kind: type[Enum]) -> Storage | None:
@@ -180,8 +180,8 @@ def _enumeration(kind: type[Enum]) -> Storage | None:
     )
 
 
-def _json(kind: object) -> Storage:
-    adapter: TypeAdapter[Any] = TypeAdapter(cast("Any", kind))
+def _json(kind: Any) -> Storage:
+    adapter: TypeAdapter[Any] = TypeAdapter(kind)
 
     def encode(value: Any) -> str:
         return adapter.dump_json(value, warnings="error").decode()

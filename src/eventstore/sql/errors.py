@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final
 
@@ -60,7 +60,7 @@ _MISFITS: Final = (OverflowError, UnicodeEncodeError)
 
 
 @contextmanager
-def translated(label: str, doing: str) -> Iterator[None]:
+def translated(label: str, doing: str) -> Generator[None]:
     """Raise our errors instead of the database's, saying which database, what was being done and what to do.
 
     Args:

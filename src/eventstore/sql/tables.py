@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from sqlalchemy import Column, Constraint, ForeignKeyConstraint, Index, MetaData, PrimaryKeyConstraint, Table, Text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.schema import CreateTable
+from sqlalchemy.sql.elements import quoted_name
 from sqlalchemy.types import TypeEngine
 
 from eventstore.core.definitions import SubscriptionDefinition
@@ -63,7 +64,7 @@ def physical_tables(definition: SubscriptionDefinition) -> dict[str, Table]:
     if definition.row is not None:
         name = f"{definition.name}_v{definition.version}"
         return {definition.name: row_table(definition.row, definition.key, name)}
-    tables = [table for table in definition.tables if isinstance(table, Table)]
+    tables = cast("tuple[Table, ...]", definition.tables)
     return {table.info[RELATION]: table for table in tables}
 
 
@@ -120,7 +121,7 @@ def versioned_table(table: Table, version: int, owner: str) -> Table:
     named: list[Index | Constraint] = [*copy.indexes, *copy.constraints]
     for one in named:
         if isinstance(one.name, str):
-            one.name = type(one.name)(f"{one.name}{suffix}")
+            one.name = quoted_name(f"{one.name}{suffix}", quote=None)
     copy.info = {**table.info, RELATION: table.name}
     return copy
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from sqlalchemy import delete, select
@@ -166,6 +167,6 @@ async def dead_letters_of(connection: AsyncConnection, name: str | None) -> list
     if name is not None:
         query = query.where(dead_letters.c.name == name)
     return [
-        DeadLetter(**{**row, "parked_at": from_micros(row["parked_at"])})
+        replace(DeadLetter(**row), parked_at=from_micros(row["parked_at"]))
         for row in (await connection.execute(query)).mappings()
     ]

@@ -105,6 +105,8 @@ def _arbitrate(
     """Decide each commit's outcome inside the transaction and lay out the rows to insert."""
     versions: dict[str, int] = {}
     seen: set[bytes] = set()
+    # A later command of the batch was decided on what an earlier one of its stream would have written.
+    diverged: set[str] = set()
     outcomes: list[CommitOutcome] = []
     rows: list[_EventRow] = []
     (last,) = connection.execute("SELECT coalesce(max(position), 0) FROM events").fetchone()
@@ -115,11 +117,13 @@ def _arbitrate(
         if actual is None:
             found = connection.execute(_VERSION, (stream,)).fetchone()
             actual = versions[stream] = found[0] if found else 0
-        if actual != expected or check_commands:
+        if actual != expected or stream in diverged or check_commands:
             if command_id in seen or connection.execute(_COMMAND, (command_id,)).fetchone():
+                diverged.add(stream)
                 outcomes.append(Duplicated())
                 continue
-            if actual != expected:
+            if actual != expected or stream in diverged:
+                diverged.add(stream)
                 outcomes.append(Conflicted(actual))
                 continue
         size = len(commit.events)

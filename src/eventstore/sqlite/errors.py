@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -37,7 +37,7 @@ _UNDECODABLE: Final = "Could not decode to UTF-8"
 
 
 @contextmanager
-def translated(path: Path, doing: str) -> Iterator[None]:
+def translated(path: Path, doing: str) -> Generator[None]:
     """Raise our errors instead of SQLite's, saying which file, what was being done and what to do.
 
     Args:

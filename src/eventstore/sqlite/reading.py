@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
@@ -17,7 +17,7 @@ _COMMAND: Final = "SELECT stream, version, command_size FROM events WHERE comman
 _END: Final = "SELECT coalesce(max(position) + 1, 1) FROM events"
 _NEXT_STREAM: Final = "SELECT min(stream) FROM events WHERE stream > ? AND stream >= ?"
 # `StoredEvent._make` without its Python frame per row.
-_event: Final[Callable[[Iterable[Any]], StoredEvent]] = partial(tuple.__new__, StoredEvent)
+_event: Final[Callable[[Iterable[Any]], StoredEvent]] = partial(tuple.__new__, StoredEvent)  # pyright: ignore[reportUnknownMemberType]
 _NEWEST: Final = "SELECT version, occurred_at FROM events WHERE stream = ? ORDER BY version DESC LIMIT 1"
 
 
@@ -106,7 +106,7 @@ def write_snapshots(connection: sqlite3.Connection, snapshots: Mapping[str, Snap
 
 
 @contextmanager
-def _one_moment(connection: sqlite3.Connection) -> Iterator[None]:
+def _one_moment(connection: sqlite3.Connection) -> Generator[None]:
     """Let several queries see the same state of the file."""
     connection.execute("BEGIN")
     try:

@@ -38,8 +38,8 @@ class CommitsStreams(StreamReader, StreamWriter, Protocol):
 class _Batch:
     """Decided commands, and the states they leave behind."""
 
-    decided: list[tuple[Pending, Decision]] = field(default_factory=list)
-    states: dict[str, Aggregate] = field(default_factory=dict)
+    decided: list[tuple[Pending, Decision]] = field(default_factory=list[tuple[Pending, Decision]])
+    states: dict[str, Aggregate] = field(default_factory=dict[str, Aggregate])
     size: int = 0
 
     @property

@@ -10,7 +10,7 @@ from typing import Final, Protocol, TypeVar, cast
 
 from eventstore.core.aggregates import Aggregate, missing_evolver, read_snapshot
 from eventstore.core.errors import CorruptLogError, EventSchemaError, WrongExpectedVersionError
-from eventstore.core.records import StoredEvent, to_micros
+from eventstore.core.records import Snapshot, StoredEvent, to_micros
 from eventstore.core.registry import TypeRegistry
 from eventstore.core.streams import StreamId
 from eventstore.ports import SnapshotStore, StreamQuery, StreamReader
@@ -120,7 +120,7 @@ class Rehydrator:
         """Give the best state each stream can be folded on from."""
         starts: dict[str, Aggregate] = {}
         snapshots = [str(s) for s, cls in wanted.items() if cls.snapshot_every and not self.cache.get(str(s))]
-        kept = await self._log.read_snapshots(snapshots) if snapshots else {}
+        kept: Mapping[str, Snapshot] = await self._log.read_snapshots(snapshots) if snapshots else {}
         for stream, cls in wanted.items():
             name = str(stream)
             state = self.cache.get(name)
