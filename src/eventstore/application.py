@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias
 
 from eventstore.core.aggregates import Aggregate
 from eventstore.core.definitions import SubscriptionDefinition
@@ -75,7 +75,7 @@ class Application:
             projection = cls()
             definition = self._with_categories(projection.definition)
             if isinstance(projection, Projection):
-                made.append(RowSubscriber(cast("Projection[Any]", projection), definition))
+                made.append(RowSubscriber(projection, definition)  # pyright: ignore[reportUnknownArgumentType])
             else:
                 made.append(SqlSubscriber(projection, definition))
         made.extend(
@@ -105,9 +105,10 @@ def events_of(subscriber: _Named) -> Iterable[type[Event]]:
 
 
 def _check_class(cls: object, what: str) -> None:
+    definition: object = getattr(cls, "definition", None)
     is_aggregate = isinstance(cls, type) and issubclass(cls, Aggregate)
     is_process = isinstance(cls, type) and issubclass(cls, ProcessManager)
-    is_projection = not is_process and isinstance(getattr(cls, "definition", None), SubscriptionDefinition)
+    is_projection = not is_process and isinstance(definition, SubscriptionDefinition)
     if not {"aggregates": is_aggregate, "projections": is_projection, "processes": is_process}[what]:
         message = f"{what}=[...] holds {cls!r}: list classes there, such as {what}=[{_EXAMPLES[what]}]"
         raise ConfigurationError(message)

@@ -47,7 +47,7 @@ class Pending:
     look_up: bool
     deadline: float
     answer: asyncio.Future[Committed]
-    followers: list[Pending] = field(default_factory=list)
+    followers: list[Pending] = field(default_factory=list["Pending"])
 
 
 class Inbox:
