@@ -75,7 +75,7 @@ class Application:
             projection = cls()
             definition = self._with_categories(projection.definition)
             if isinstance(projection, Projection):
-                made.append(RowSubscriber(projection, definition)  # pyright: ignore[reportUnknownArgumentType])
+                made.append(RowSubscriber(projection, definition))  # pyright: ignore[reportUnknownArgumentType]
             else:
                 made.append(SqlSubscriber(projection, definition))
         made.extend(
