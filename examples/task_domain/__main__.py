@@ -72,9 +72,10 @@ async def commands(store: EventStore) -> None:
     try:
         await store.execute(Task, "report", UpdateTask(title="write half of it"), expected_version=seen)
     except WrongExpectedVersionError as error:
-        say(f"   UpdateTask   -> {type(error).__name__}: {error}")
+        say(f"   UpdateTask   -> {type(error).__name__}:")
+        say(f"                   {error}")
 
-    step("4. A repeated command: the same id gives the first answer, however often it is sent")
+    step("4. A repeated command: the same id gives the first answer again")
     key = "0198c0de-0000-7000-8000-000000000001"
     first = await store.execute(Task, "slides", ReopenTask(), command_id=key)
     again = await store.execute(Task, "slides", ReopenTask(), command_id=key)
@@ -91,7 +92,7 @@ async def read_models(store: EventStore) -> None:
     say()
     table(await store.read_model(Workload).all(), "assignee", "open_tasks", "done_tasks")
 
-    step("6. A process manager: events in, commands out (escalate what is due and still open)")
+    step("6. A process manager: events in, commands out (escalate what is overdue)")
     evening = await store.execute(Calendar, "office", EndDay(day=TODAY))
     await store.wait_for(Escalation, evening.token)
     *_, (event, at) = await store.history(Task, "report")
@@ -105,7 +106,7 @@ async def read_models(store: EventStore) -> None:
 
 
 async def rebuild(log: SqliteLog) -> None:
-    step("8. The next release changes the board: version 2 is built beside version 1")
+    step("8. The next release: version 2 of the board is built beside version 1")
     release = EventStore(
         log,
         aggregates=[Task, Calendar],
@@ -118,7 +119,8 @@ async def rebuild(log: SqliteLog) -> None:
         result = await store.rebuild(next_release.TaskBoard, RebuildOptions(switch=False))
         found = result.comparisons["task_board"]
         say(f"   built {result.events} events, then compared row by row with version {found.old_version}:")
-        say(f"   {found.new_rows} rows, new columns {', '.join(found.added_columns)}, differences {dict(found.counts)}")
+        differences = ", ".join(f"{count} x {kind}" for kind, count in found.counts.items())
+        say(f"   {found.new_rows} rows; new column: {', '.join(found.added_columns)}; differences: {differences}")
         say("   not switched: nobody had said that titles may change. Now we do:")
         result = await store.rebuild(
             next_release.TaskBoard, RebuildOptions(expected=frozenset({"changed:title"}), switch=True)

@@ -245,6 +245,14 @@ class EventStore:
         """
         await self.query_side.wait_for(projection.definition, token, timeout)
 
+    async def present(self) -> Token:
+        """Give the token of everything that is committed now: a read model that has reached it misses nothing so far.
+
+        Raises:
+            LogUnavailableError: The log cannot be read now.
+        """
+        return Token(await self.log.ends())
+
     def read_model(self, projection: type[Projection[R]]) -> ReadModel[R]:
         """Give read access to a projection's rows.
 
