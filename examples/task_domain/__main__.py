@@ -125,9 +125,8 @@ async def rebuild(log: SqliteLog) -> None:
         result = await store.rebuild(
             next_release.TaskBoard, RebuildOptions(expected=frozenset({"changed:title"}), switch=True)
         )
-        say(
-            f"   switched: {result.switched}; readers of the table task_board see version 2 from one moment to the next"
-        )
+        say(f"   switched: {result.switched}; from one moment to the next, readers of task_board see version 2")
+        await store.wait_for(next_release.TaskBoard, await store.present())
         table(await store.read_model(next_release.TaskBoard).all(), "task_id", "title", "assignee", "escalated", "done")
 
         step("9. Audit: every event exactly once, proven by count and rolling hash")
