@@ -13,6 +13,7 @@ from eventstore.core.errors import (
     CommandRejectedError,
     ConfigurationError,
     EventStoreError,
+    ProjectionFailedError,
     ReadModelStaleError,
     WrongExpectedVersionError,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "ProcessManager",
     "ProcessState",
     "Projection",
+    "ProjectionFailedError",
     "ReadModelStaleError",
     "RebuildOptions",
     "Recorded",

@@ -87,6 +87,10 @@ class QuerySide:
         for worker in every_worker(self._surroundings, self._log, subscribers, self._owner, self._settings):
             self._background.start(worker.run(), worker.name)
 
+    def wake_workers(self) -> None:
+        """Let halted workers try again at once, for example after their database was repaired."""
+        self._progress.intervene()
+
     async def close(self) -> None:
         """Stop the workers; what they had not committed is not done, and done by the next ones."""
         await self._background.close()

@@ -181,7 +181,7 @@ async def _check_not_behind(
     held = select(checkpoints.c.partition, checkpoints.c.next_offset).where(
         checkpoints.c.name == live.name, checkpoints.c.version == live.version
     )
-    for partition, next_offset in (await connection.execute(held.with_for_update())).tuples():
+    for partition, next_offset in (await connection.execute(held.with_for_update())).all():
         if next_offset > reached.get(partition, 0):
             message = f"{live.name} v{live.version} has moved on to {next_offset} in partition {partition}: catch up"
             raise OwnershipLostError(message)

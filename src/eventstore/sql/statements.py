@@ -87,7 +87,7 @@ class SqliteRows:
             some = [*keys[start : start + self._at_once]]
             some += some[-1:] * (self._at_once - len(some))
             result = await connection.exec_driver_sql(self._select, tuple(value for key in some for value in key))
-            found.extend(result.tuples().all())
+            found.extend(result.all())
         return found
 
     async def insert(self, connection: AsyncConnection, rows: Sequence[Values]) -> None:
@@ -134,7 +134,7 @@ class PostgresRows:
 
     async def select(self, connection: AsyncConnection, keys: Sequence[Values]) -> Sequence[Sequence[Any]]:
         """Read rows; see `RowStatements.select`."""
-        return (await connection.exec_driver_sql(self._select, _columns(keys))).tuples().all()
+        return (await connection.exec_driver_sql(self._select, _columns(keys))).all()
 
     async def insert(self, connection: AsyncConnection, rows: Sequence[Values]) -> None:
         """Insert rows; see `RowStatements.insert`."""
