@@ -120,7 +120,7 @@ async def test_an_empty_token_is_reached_at_once(tmp_path: Path) -> None:
         await store.wait_for(Accounts, Token({}), timeout=0)
 
 
-class Broken(Exception):
+class BrokenError(Exception):
     pass
 
 
@@ -135,7 +135,7 @@ def accounts_that(on_error: OnError, fails: list[bool]) -> type[Projection[Accou
         @projects
         def deposited(self, row: AccountRow, event: Deposited, at: Recorded) -> AccountRow:
             if event.amount == 13 and fails[0]:
-                raise Broken("thirteen")
+                raise BrokenError("thirteen")
             row.balance += event.amount
             return row
 
@@ -160,7 +160,7 @@ async def test_a_failing_handler_halts_its_read_model_and_says_where(tmp_path: P
         ) as error:
             await store.wait_for(picky, token, timeout=5)
 
-        assert "Broken: thirteen" in str(error.value)
+        assert "BrokenError: thirteen" in str(error.value)
         assert "eventstore dead-letters park picky" in str(error.value)
         assert (await store.read_model(picky).get("1")).balance == 1
     assert [record.levelno for record in caplog.records if record.levelno >= logging.ERROR] == [logging.ERROR]
@@ -199,7 +199,7 @@ async def test_parking_the_event_lets_a_halted_read_model_go_on(tmp_path: Path) 
         letter = await store.dead_letters.park("picky")
         await store.wait_for(picky, token, timeout=5)
 
-        assert (letter.stream, letter.event_version, letter.cause) == ("account-1", 3, "Broken: thirteen")
+        assert (letter.stream, letter.event_version, letter.cause) == ("account-1", 3, "BrokenError: thirteen")
         assert (await store.read_model(picky).get("1")).balance == 3
         assert all(result.clean for result in await store.audit())
 
@@ -253,7 +253,7 @@ async def test_a_handler_that_fails_for_a_moment_is_tried_again(tmp_path: Path) 
         def opened(self, row: AccountRow | None, event: Opened, at: Recorded) -> AccountRow:
             tries.append(at.version)
             if len(tries) < 3:
-                raise Broken("not now")
+                raise BrokenError("not now")
             return AccountRow(account=at.stream.id, owner=event.owner)
 
     async with opened(tmp_path, Moody) as store:

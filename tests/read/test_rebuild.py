@@ -1,0 +1,301 @@
+"""A new version of a read model is built beside the live one, compared, and switched to."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from tests.read.shop import (
+    Account,
+    AccountRow,
+    Accounts,
+    Close,
+    Closed,
+    Deposit,
+    Deposited,
+    Open,
+    Opened,
+    caught_up,
+    fill,
+    opened,
+)
+
+from eventstore import ConfigurationError, Projection, ProjectionFailedError, RebuildOptions, Recorded, Row, projects
+from eventstore.core.errors import OwnershipLostError
+from eventstore.core.streams import StreamId
+from eventstore.read.rebuild import RebuildProgress
+
+
+class NewAccounts(Projection[AccountRow], name="accounts", version=2, key="account"):
+    """The same rows by other code."""
+
+    @projects
+    def opened(self, row: AccountRow | None, event: Opened, at: Recorded) -> AccountRow:
+        return AccountRow(owner=event.owner, account=at.stream.id)
+
+    @projects
+    def deposited(self, row: AccountRow, event: Deposited, at: Recorded) -> AccountRow:
+        return row.model_copy(update={"balance": row.balance + event.amount})
+
+    @projects
+    def closed(self, row: AccountRow, event: Closed, at: Recorded) -> None:
+        return None
+
+
+class RicherRow(Row):
+    account: str
+    owner: str
+    balance: int = 0
+    deposits: int = 0
+
+
+class RicherAccounts(Projection[RicherRow], name="accounts", version=2, key="account"):
+    """Another column, other owners' names, closed accounts stay, and account 3 is forgotten."""
+
+    @projects
+    def opened(self, row: RicherRow | None, event: Opened, at: Recorded) -> RicherRow | None:
+        return None if at.stream.id == "3" else RicherRow(account=at.stream.id, owner=event.owner.upper())
+
+    @projects
+    def deposited(self, row: RicherRow | None, event: Deposited, at: Recorded) -> RicherRow | None:
+        if row is not None:
+            row.balance += event.amount
+            row.deposits += 1
+        return row
+
+
+async def query(store: Any, statement: str) -> list[Any]:
+    async with store.read_model(Accounts).connect() as db:
+        return list((await db.execute(text(statement))).all())
+
+
+async def test_an_equal_version_is_verified_and_switched_to(tmp_path: Path) -> None:
+    async with opened(tmp_path, Accounts) as store:
+        await fill(store, accounts=7, deposits=3)
+        await caught_up(store, Accounts)
+
+    async with opened(tmp_path, NewAccounts) as store:
+        result = await store.rebuild(NewAccounts)
+        states = {status.version: status.state for status in await store.statuses()}
+
+    assert result.switched
+    assert result.comparisons["accounts"].old_rows == result.comparisons["accounts"].new_rows == 7
+    assert result.comparisons["accounts"].counts == {}
+    assert states == {1: "retired", 2: "live"}
+
+
+async def test_readers_of_the_view_see_the_old_version_until_the_switch(tmp_path: Path) -> None:
+    async with opened(tmp_path, Accounts) as store:
+        await fill(store, accounts=2, deposits=0)
+        await caught_up(store, Accounts)
+    async with opened(tmp_path, RicherAccounts) as store:
+        before = await query(store, "SELECT * FROM accounts")
+        await store.rebuild(RicherAccounts, RebuildOptions(verify=False))
+        after = await query(store, "SELECT * FROM accounts")
+
+    assert before == [("0", "owner-0", 0), ("1", "owner-1", 0)]
+    assert after == [("0", "OWNER-0", 0, 0), ("1", "OWNER-1", 0, 0)]
+
+
+async def test_unexpected_differences_are_listed_by_kind_and_keep_the_old_version_live(tmp_path: Path) -> None:
+    async with opened(tmp_path, Accounts) as store:
+        await fill(store, accounts=5, deposits=1)
+        await store.execute(Account, "4", Close())
+        await caught_up(store, Accounts)
+
+    async with opened(tmp_path, RicherAccounts) as store:
+        result = await store.rebuild(RicherAccounts, RebuildOptions(expected=frozenset({"missing"})))
+        states = {status.version: status.state for status in await store.statuses()}
+
+    found = result.comparisons["accounts"]
+    assert not result.switched
+    assert states == {1: "live", 2: "building"}
+    assert found.counts == {"changed:owner": 3, "missing": 1, "extra": 1}
+    assert found.unexpected == {"changed:owner": 3, "extra": 1}
+    assert found.added_columns == ("deposits",)
+    assert found.examples[0].kind != "missing"
+
+
+async def test_expected_differences_let_the_switch_happen(tmp_path: Path) -> None:
+    async with opened(tmp_path, Accounts) as store:
+        await fill(store, accounts=5, deposits=1)
+        await store.execute(Account, "4", Close())
+        await caught_up(store, Accounts)
+
+    async with opened(tmp_path, RicherAccounts) as store:
+        expected = frozenset({"missing", "extra", "changed:owner"})
+        result = await store.rebuild(RicherAccounts, RebuildOptions(expected=expected))
+
+    assert result.switched
+
+
+async def test_writers_go_on_writing_during_a_rebuild(tmp_path: Path) -> None:
+    async with opened(tmp_path, Accounts) as old, opened(tmp_path, NewAccounts) as new:
+        await fill(old, accounts=4, deposits=20)
+        await caught_up(old, Accounts)
+
+        async def write() -> None:
+            for amount in range(1, 101):
+                await old.execute(Account, str(amount % 4), Deposit(amount=amount))
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(write())
+            rebuilt = tasks.create_task(new.rebuild(NewAccounts, RebuildOptions(batch_size=10)))
+        await caught_up(new, NewAccounts)
+
+        assert rebuilt.result().switched
+        assert sum(row.balance for row in await new.read_model(NewAccounts).all()) == 4 * 210 + 5050
+        assert all(result.clean for result in await new.audit())
+
+
+async def test_an_interrupted_rebuild_goes_on_where_its_last_batch_ended(tmp_path: Path) -> None:
+    async with opened(tmp_path, Accounts) as store:
+        await fill(store, accounts=5, deposits=9)
+        await caught_up(store, Accounts)
+
+    class Interrupted(BaseException):
+        pass
+
+    def interrupt(progress: RebuildProgress) -> None:
+        if progress.done >= 30:
+            raise Interrupted
+
+    async with opened(tmp_path, NewAccounts) as store:
+        with pytest.raises(Interrupted):
+            await store.rebuild(NewAccounts, RebuildOptions(batch_size=10), interrupt)
+        plan = await store.plan_rebuild(NewAccounts)
+        result = await store.rebuild(NewAccounts)
+
+    assert (plan.done, plan.events) == (30, 20)
+    assert (result.events, result.switched) == (20, True)
+
+
+async def test_the_plan_tells_events_bytes_and_time_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    async with opened(tmp_path, Accounts) as store:
+        await fill(store, accounts=5, deposits=9)
+        await caught_up(store, Accounts)
+    async with opened(tmp_path, NewAccounts) as store:
+        plan = await store.plan_rebuild(NewAccounts)
+        built = await query(store, "SELECT * FROM accounts_v2")
+
+    assert (plan.version, plan.live_version, plan.done, plan.events) == (2, 1, 0, 50)
+    assert plan.bytes > 50 * 100
+    assert 0 < plan.eta < 60
+    assert built == []
+
+
+async def test_a_throttled_rebuild_keeps_to_its_rate(tmp_path: Path) -> None:
+    async with opened(tmp_path, Accounts) as store:
+        await fill(store, accounts=5, deposits=9)
+        await caught_up(store, Accounts)
+    async with opened(tmp_path, NewAccounts) as store:
+        result = await store.rebuild(NewAccounts, RebuildOptions(batch_size=10, throttle=100))
+
+    assert result.seconds >= 0.5
+
+
+async def test_a_second_rebuild_is_refused_with_who_runs_the_first(tmp_path: Path) -> None:
+    async with opened(tmp_path, Accounts) as store:
+        await fill(store, accounts=5, deposits=9)
+        await caught_up(store, Accounts)
+    async with opened(tmp_path, NewAccounts) as one, opened(tmp_path, NewAccounts) as other:
+        under_way = asyncio.Event()
+
+        def tell(_: RebuildProgress) -> None:
+            under_way.set()
+
+        async with asyncio.TaskGroup() as tasks:
+            first = tasks.create_task(one.rebuild(NewAccounts, RebuildOptions(batch_size=5, throttle=100), tell))
+            await under_way.wait()
+            with pytest.raises(OwnershipLostError, match=r"accounts v2 is being rebuilt by .*: wait for it"):
+                await other.rebuild(NewAccounts)
+
+    assert first.result().switched
+
+
+async def test_a_handler_that_fails_stops_the_rebuild_and_the_old_version_stays(tmp_path: Path) -> None:
+    class Failing(Projection[AccountRow], name="accounts", version=2, key="account"):
+        @projects
+        def opened(self, row: AccountRow | None, event: Opened, at: Recorded) -> AccountRow:
+            if at.stream.id == "3":
+                raise ValueError(at.stream.id)
+            return AccountRow(owner=event.owner, account=at.stream.id)
+
+    async with opened(tmp_path, Accounts) as store:
+        await fill(store, accounts=5, deposits=0)
+        await caught_up(store, Accounts)
+    async with opened(tmp_path, Failing) as store:
+        with pytest.raises(ProjectionFailedError, match="account-3 version 1"):
+            await store.rebuild(Failing)
+        statuses = {status.version: status for status in await store.statuses()}
+
+    assert statuses[1].state == "live"
+    assert statuses[2].positions[0].failure is not None
+    assert statuses[2].positions[0].checkpoint.event_count == 3
+
+
+async def test_a_live_version_cannot_be_rebuilt(tmp_path: Path) -> None:
+    async with opened(tmp_path, Accounts) as store:
+        with pytest.raises(ConfigurationError, match="accounts v1 is live already, there is nothing to rebuild"):
+            await store.rebuild(Accounts)
+
+
+async def test_rolling_back_makes_the_former_version_live_again(tmp_path: Path) -> None:
+    async with opened(tmp_path, Accounts) as old, opened(tmp_path, RicherAccounts) as new:
+        await fill(old, accounts=2, deposits=1)
+        await caught_up(old, Accounts)
+        await new.rebuild(RicherAccounts, RebuildOptions(verify=False))
+        done = await new.execute(Account, "0", Deposit(amount=5))
+        await old.wait_for(Accounts, done.token)
+
+        version = await new.query_side.roll_back("accounts")
+
+        assert version == 1
+        assert await query(new, "SELECT * FROM accounts") == [("0", "owner-0", 6), ("1", "owner-1", 1)]
+
+
+async def test_a_retired_version_can_be_dropped_with_its_table(tmp_path: Path) -> None:
+    async with opened(tmp_path, Accounts) as store:
+        await fill(store, accounts=2, deposits=1)
+        await caught_up(store, Accounts)
+    async with opened(tmp_path, NewAccounts) as store:
+        with pytest.raises(ConfigurationError, match="accounts v1 is live"):
+            await store.query_side.drop("accounts", 1)
+        await store.rebuild(NewAccounts)
+        await store.query_side.drop("accounts", 1)
+        tables = await query(store, "SELECT name FROM sqlite_master WHERE name LIKE 'accounts%' ORDER BY name")
+
+    assert [name for (name,) in tables] == ["accounts", "accounts_v2"]
+
+
+async def test_changed_code_under_an_unchanged_version_is_refused_unless_accepted(tmp_path: Path) -> None:
+    class Changed(Projection[AccountRow], name="accounts", version=1, key="account"):
+        @projects
+        def opened(self, row: AccountRow | None, event: Opened, at: Recorded) -> AccountRow:
+            return AccountRow(account=at.stream.id, owner=event.owner + "!")
+
+    async with opened(tmp_path, Accounts):
+        pass
+    with pytest.raises(ConfigurationError, match=r"accounts v1 has changed .* write version=2"):
+        async with opened(tmp_path, Changed):
+            pass
+
+
+async def test_rows_can_be_previewed_as_of_a_version_and_a_time(tmp_path: Path) -> None:
+    async with opened(tmp_path, Accounts, workers=False) as store:
+        await store.execute(Account, "1", Open(owner="ann"))
+        await store.execute(Account, "1", Deposit(amount=1))
+        (_, (_, then)) = await store.history(Account, "1")
+        await asyncio.sleep(0.002)
+        await store.execute(Account, "1", Deposit(amount=2))
+        await store.execute(Account, "2", Open(owner="ben"))
+
+        of_stream = await store.preview(Accounts, at=2, stream=StreamId("account", "1"))
+        of_time = await store.preview(Accounts, at=then.occurred_at)
+        of_now = await store.preview(Accounts)
+
+    assert of_stream == of_time == {("1",): AccountRow(account="1", owner="ann", balance=1)}
+    assert {key: row.balance for key, row in of_now.items()} == {("1",): 3, ("2",): 0}
