@@ -274,6 +274,14 @@ class EventLog(StreamReader, StreamWriter, PartitionReader, SnapshotStore, Proto
     `async with` opens it and closes it; both are safe to cancel.
     """
 
+    def exists(self) -> bool:
+        """Tell whether there is a log already, so that tools that only read need not create one."""
+        ...
+
+    async def check(self) -> str:
+        """Verify what is stored and give the verdict, `"ok"` if it is sound; takes time on a large log."""
+        ...
+
     @property
     def suggested_query_store(self) -> str | None:
         """Name a place for read models that suits this log, or None if the user has to choose."""

@@ -245,6 +245,23 @@ class EventStore:
         """
         await self.query_side.wait_for(projection.definition, token, timeout)
 
+    async def accept(self, name: str) -> None:
+        """Accept a projection's changed code under its unchanged version: its author says the rows are the same.
+
+        Args:
+            name: The projection's name; the store must not be open, since opening refuses changed code.
+
+        Raises:
+            ConfigurationError: There is no such projection, or its tables themselves have changed.
+        """
+        for subscriber in self.application.subscribers(self._send):
+            if subscriber.definition.name == name:
+                async with self._query_store() as query_store:
+                    await query_store.accept(subscriber.definition)
+                return
+        message = f"there is no read model or process manager {name!r} in this application"
+        raise ConfigurationError(message)
+
     async def present(self) -> Token:
         """Give the token of everything that is committed now: a read model that has reached it misses nothing so far.
 

@@ -138,10 +138,6 @@ class QuerySide:
         """
         await self._query.drop(name, version)
 
-    async def accept(self, name: str) -> None:
-        """Take the changed code of a version as leading to the same rows."""
-        await self._query.accept(self._known(name).definition)
-
     async def audit(
         self, name: str | None = None, on_progress: Callable[[int], None] = lambda _: None
     ) -> list[AuditResult]:

@@ -116,6 +116,10 @@ class SqliteLog:
             raise StoreClosedError(message)
         return self._log_id
 
+    def exists(self) -> bool:
+        """Tell whether the file is there."""
+        return self.path.exists()
+
     @property
     def suggested_query_store(self) -> str:
         """Suggest a file of its own beside the log: SQLite has one write lock per file."""

@@ -1,0 +1,65 @@
+"""The commands, put together."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from eventstore.cli import dead_letters, doctor, logs, projections, rebuild, transfers
+from eventstore.cli.failures import EPILOG, exit_codes
+from eventstore.cli.loading import Session
+from eventstore.cli.output import Output
+
+app = typer.Typer(
+    name="eventstore",
+    help="Look at, rebuild, check and move event stores.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("streams")(logs.streams)
+app.command("show")(logs.show)
+app.command("tail")(logs.tail)
+app.command("worker")(projections.worker)
+app.command("rebuild")(rebuild.rebuild)
+app.command("audit")(projections.audit)
+app.command("export")(transfers.export)
+app.command("import")(transfers.import_)
+app.command("doctor")(doctor.doctor)
+app.add_typer(projections.app, name="projections")
+app.add_typer(dead_letters.app, name="dead-letters")
+
+
+def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer's signature
+    if wanted:
+        print(version("eventstore"))
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    application: Annotated[
+        str | None, typer.Option("--app", envvar="EVENTSTORE_APP", help="The application, as module:app.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of tables.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and the log.")] = False,
+    show_version: Annotated[  # noqa: ARG001 - the callback does it
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Look at, rebuild, check and move event stores."""
+    logging.basicConfig(level=logging.DEBUG if debug else logging.ERROR, format="%(levelname)s %(message)s")
+    context.obj = Session(application, Output(as_json=as_json), debug)
+
+
+def run() -> None:
+    """Run the command line; errors become a message and an exit code."""
+    with exit_codes(debug="--debug" in sys.argv):
+        app()
+        sys.stdout.flush()
