@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
@@ -18,6 +19,15 @@ _NEVER_WRAPPED: Final = ("name", "version", "state", "position", "behind", "stre
 _UNPRINTABLE: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
 
 
+class _Console(Console):
+    """A console whose reader may stop reading when it has seen enough."""
+
+    def on_broken_pipe(self) -> None:
+        """End quietly; nothing may be written on the way out either."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0)
+
+
 class Output:
     """Prints results.
 
@@ -27,7 +37,7 @@ class Output:
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json: Final = as_json
-        self.console: Final = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+        self.console: Final = _Console(highlight=False, soft_wrap=not sys.stdout.isatty())
         self.errors: Final = Console(stderr=True, highlight=False)
 
     def note(self, line: str) -> None:

@@ -188,6 +188,8 @@ class Rebuild:
             switched = options.switch and all(comparison.accepted for comparison in comparisons.values())
             if switched:
                 await self._switch()
+                # Not before: a version ahead of the live one could not be compared with it after an interruption.
+                await self._build(await self._log.ends(), "catching up")
         return RebuildResult(self._done, self._clock.monotonic() - self._started, comparisons, switched)
 
     async def _targets(self, live: SubscriptionStatus | None) -> Mapping[Partition, int]:
