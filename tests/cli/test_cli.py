@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+
 from tests.cli.conftest import Cli, command, environment
 
 

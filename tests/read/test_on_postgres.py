@@ -6,14 +6,14 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from tests.read.shop import Account, AccountRow, Accounts, Close, Opened, OwnerRow, Owners, caught_up, fill, opened
-from tests.read.test_rebuild import RicherAccounts
 
 from eventstore import Projection, ProjectionFailedError, RebuildOptions, Recorded, projects
 from eventstore.core.checkpoints import Checkpoint
 from eventstore.core.errors import OwnershipLostError, RowConflictError
 from eventstore.environment import SystemClock
 from eventstore.sql.store import SqlQueryStore
+from tests.read.shop import Account, AccountRow, Accounts, Close, Opened, OwnerRow, Owners, caught_up, fill, opened
+from tests.read.test_rebuild import RicherAccounts
 
 pytestmark = pytest.mark.postgres
 

@@ -7,7 +7,6 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from tests.read.shop import Account, Close, Deposit, Deposited, Open, Opened
 
 from eventstore import (
     EventStore,
@@ -20,6 +19,7 @@ from eventstore import (
     SqliteLog,
     reacts,
 )
+from tests.read.shop import Account, Close, Deposit, Deposited, Open, Opened
 
 
 class Bonus(ProcessManager[None], name="bonus"):

@@ -8,6 +8,11 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
+
+from eventstore import ConfigurationError, Projection, ProjectionFailedError, RebuildOptions, Recorded, Row, projects
+from eventstore.core.errors import OwnershipLostError
+from eventstore.core.streams import StreamId
+from eventstore.read.rebuild import RebuildProgress
 from tests.read.shop import (
     Account,
     AccountRow,
@@ -22,11 +27,6 @@ from tests.read.shop import (
     fill,
     opened,
 )
-
-from eventstore import ConfigurationError, Projection, ProjectionFailedError, RebuildOptions, Recorded, Row, projects
-from eventstore.core.errors import OwnershipLostError
-from eventstore.core.streams import StreamId
-from eventstore.read.rebuild import RebuildProgress
 
 
 class NewAccounts(Projection[AccountRow], name="accounts", version=2, key="account"):

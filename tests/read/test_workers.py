@@ -7,6 +7,16 @@ import logging
 from pathlib import Path
 
 import pytest
+
+from eventstore import (
+    OnError,
+    Projection,
+    ProjectionFailedError,
+    ReadModelStaleError,
+    Recorded,
+    Token,
+    projects,
+)
 from tests.read.shop import (
     Account,
     AccountRow,
@@ -19,16 +29,6 @@ from tests.read.shop import (
     caught_up,
     fill,
     opened,
-)
-
-from eventstore import (
-    OnError,
-    Projection,
-    ProjectionFailedError,
-    ReadModelStaleError,
-    Recorded,
-    Token,
-    projects,
 )
 
 

@@ -1,0 +1,141 @@
+"""Faults on demand: a log whose calls fail, hang or lose their answers when a test says so."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Final, Literal, Self, TypeAlias
+
+from eventstore.core.errors import AppendOutcomeUnknownError, EventStoreError, LogUnavailableError
+from eventstore.core.records import Partition, Snapshot, StoredEvent
+from eventstore.ports import CommitOutcome, EventLog, Page, StreamCommit, StreamQuery, StreamSummary, Volume
+
+Fault: TypeAlias = Literal["refuse", "lose answer", "hang"]
+
+
+class FaultyLog:
+    """Wraps any log: passes every call on, except for the faults that were asked for.
+
+    Args:
+        log: The log behind.
+    """
+
+    def __init__(self, log: EventLog) -> None:
+        self._log: Final = log
+        self._faults: Final[dict[str, deque[Fault]]] = {}
+        self.released: Final = asyncio.Event()
+
+    def fail(self, method: str, *faults: Fault) -> None:
+        """Let the next calls of a method fail, one fault after the other.
+
+        Args:
+            method: For example `"commit"`.
+            faults: `refuse`: nothing happens and the call fails; `lose answer`: it happens, and the call fails as if
+                nobody knew; `hang`: it waits for `released` before it happens.
+        """
+        self._faults.setdefault(method, deque()).extend(faults)
+
+    async def _pass(self, method: str, *arguments: Any) -> Any:
+        queue = self._faults.get(method)
+        fault = queue.popleft() if queue else None
+        if fault == "refuse":
+            message = f"{method} was made to fail; nothing was done"
+            raise LogUnavailableError(message)
+        if fault == "hang":
+            await self.released.wait()
+        answer = await getattr(self._log, method)(*arguments)
+        if fault == "lose answer":
+            error: EventStoreError = AppendOutcomeUnknownError((), f"the answer to {method} was lost")
+            raise error
+        return answer
+
+    async def __aenter__(self) -> Self:
+        """Open the log behind."""
+        await self._log.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the log behind."""
+        await self._log.__aexit__(kind, error, trace)
+
+    def exists(self) -> bool:
+        """Ask the log behind."""
+        return self._log.exists()
+
+    async def check(self) -> str:
+        """Ask the log behind."""
+        verdict: str = await self._pass("check")
+        return verdict
+
+    @property
+    def suggested_query_store(self) -> str | None:
+        """Ask the log behind."""
+        return self._log.suggested_query_store
+
+    @property
+    def log_id(self) -> str:
+        """Ask the log behind."""
+        return self._log.log_id
+
+    @property
+    def partitions(self) -> Sequence[Partition]:
+        """Ask the log behind."""
+        return self._log.partitions
+
+    def partition_of(self, stream: str) -> Partition:
+        """Ask the log behind."""
+        return self._log.partition_of(stream)
+
+    async def commit(self, partition: Partition, commits: Sequence[StreamCommit]) -> Sequence[CommitOutcome]:
+        """Pass on, or fail."""
+        outcomes: Sequence[CommitOutcome] = await self._pass("commit", partition, commits)
+        return outcomes
+
+    async def read_streams(self, queries: Sequence[StreamQuery]) -> Sequence[Sequence[StoredEvent]]:
+        """Pass on, or fail."""
+        events: Sequence[Sequence[StoredEvent]] = await self._pass("read_streams", queries)
+        return events
+
+    async def find_commands(self, command_ids: Sequence[bytes]) -> Mapping[bytes, Sequence[StoredEvent]]:
+        """Pass on, or fail."""
+        found: Mapping[bytes, Sequence[StoredEvent]] = await self._pass("find_commands", command_ids)
+        return found
+
+    async def list_streams(self, prefix: str, after: str, limit: int) -> Sequence[StreamSummary]:
+        """Pass on, or fail."""
+        found: Sequence[StreamSummary] = await self._pass("list_streams", prefix, after, limit)
+        return found
+
+    async def read(
+        self, partition: Partition, offset: int, limit: int, categories: Sequence[str] | None = None
+    ) -> Page:
+        """Pass on, or fail."""
+        page: Page = await self._pass("read", partition, offset, limit, categories)
+        return page
+
+    async def ends(self) -> Mapping[Partition, int]:
+        """Pass on, or fail."""
+        ends: Mapping[Partition, int] = await self._pass("ends")
+        return ends
+
+    async def wait_beyond(self, partition: Partition, offset: int) -> None:
+        """Pass on, or fail."""
+        await self._pass("wait_beyond", partition, offset)
+
+    async def measure(self, partition: Partition, offset: int, categories: Sequence[str] | None) -> Volume:
+        """Pass on, or fail."""
+        volume: Volume = await self._pass("measure", partition, offset, categories)
+        return volume
+
+    async def read_snapshots(self, streams: Sequence[str]) -> Mapping[str, Snapshot]:
+        """Pass on, or fail."""
+        found: Mapping[str, Snapshot] = await self._pass("read_snapshots", streams)
+        return found
+
+    async def write_snapshots(self, snapshots: Mapping[str, Snapshot]) -> None:
+        """Pass on, or fail."""
+        await self._pass("write_snapshots", snapshots)
