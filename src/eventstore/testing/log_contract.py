@@ -137,7 +137,8 @@ class LogContract:
                 await log.commit(log.partition_of(stream), [commit_of(stream, 0, 3)])
             seen: list[tuple[str, int]] = []
             for partition in log.partitions:
-                offset, offsets = 0, []
+                offset = 0
+                offsets: list[int] = []
                 while True:
                     page = await log.read(partition, offset, 7)
                     offsets += [event.offset for event in page.events]

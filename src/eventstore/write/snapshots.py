@@ -25,6 +25,7 @@ class Snapshotter:
         self._store: Final = store
         self._due: dict[str, Snapshot] = {}
         self._wake: Final = asyncio.Event()
+        self._writing: Final = asyncio.Lock()
 
     def offer(self, state: Aggregate, new_events: int) -> None:
         """Take note of a committed state; it is serialised only if a snapshot is due."""
@@ -42,11 +43,12 @@ class Snapshotter:
             await self.flush()
 
     async def flush(self) -> None:
-        """Write what is due now."""
-        due, self._due = self._due, {}
-        if not due:
-            return
-        try:
-            await self._store.write_snapshots(due)
-        except EventStoreError:
-            _LOGGER.warning("%d snapshots could not be written; rehydration goes on without", len(due), exc_info=True)
+        """Write what is due now; returns when that, and whatever was being written, is kept."""
+        async with self._writing:
+            due, self._due = self._due, {}
+            if not due:
+                return
+            try:
+                await self._store.write_snapshots(due)
+            except EventStoreError:
+                _LOGGER.warning("%d snapshots could not be written; rehydration does without", len(due), exc_info=True)
