@@ -392,9 +392,7 @@ async def test_a_cache_of_no_size_changes_no_result(log: EventLog) -> None:
         assert (await store.load(Counter, "a")).total == 6
 
 
-async def test_two_stores_on_one_file_arbitrate_every_version(
-    tmp_path: Path, make: Callable[[Path], SqliteLog]
-) -> None:
+async def test_two_stores_on_one_file_arbitrate_every_version(tmp_path: Path) -> None:
     path = tmp_path / "shared.db"
     async with store_of(SqliteLog(path)) as one, store_of(SqliteLog(path)) as other:
         done = await asyncio.gather(

@@ -112,8 +112,12 @@ class Aggregate(BaseModel):
     def __init_subclass__(
         cls, *, category: str | None = None, snapshot_every: int | None = None, **kwargs: Any
     ) -> None:
-        """Accept the class arguments; they are read once the fields are known."""
+        """Accept the class arguments, which are read once the fields are known, and refuse reserved names."""
         super().__init_subclass__(**kwargs)
+        for name in vars(cls).get("__annotations__", {}):
+            if name in _RESERVED:
+                message = f"{cls.__qualname__}.{name}: every aggregate has {name} already; rename the field"
+                raise ConfigurationError(message)
 
     @classmethod
     def __pydantic_init_subclass__(
@@ -292,10 +296,6 @@ def _emitted(function: Callable[..., object], where: str) -> tuple[type[Event], 
 
 
 def _check_fields(cls: type[Aggregate]) -> None:
-    for name in cls.model_fields:
-        if name in _RESERVED:
-            message = f"{cls.__qualname__}.{name}: every aggregate has {name} already; rename the field"
-            raise ConfigurationError(message)
     if cls.model_config.get("frozen") or cls.model_config.get("validate_assignment"):
         message = (
             f"{cls.__qualname__}: remove frozen and validate_assignment from its model_config: "
