@@ -32,7 +32,7 @@ check: $(STAMP)  ## linters and type checkers
 	$(VENV)/bin/lint-imports
 
 docs: $(STAMP)  ## the documentation site, warnings are errors
-	$(RUN) -m mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
 
 bench: $(STAMP)  ## figures and ratios against the peer; quiet machine wanted
 	$(RUN) -m benchmarks.peer
