@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 import sys
+from contextlib import closing, suppress
 from uuid import uuid4
 
 from eventstore import CommandRejectedError, EventStore, SqliteLog
@@ -43,6 +45,12 @@ async def refuse(store: EventStore, name: str) -> None:
         say("error", key, type(error).__name__)
 
 
+def checkpoint(path: str) -> None:
+    """Copy the write-ahead log into the file, as SQLite does by itself when it has grown."""
+    with suppress(sqlite3.Error), closing(sqlite3.connect(path, timeout=1)) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
 async def work(path: str, workload: str) -> None:
     try:
         async with EventStore(SqliteLog(path, busy_timeout=1), aggregates=[Counter]) as store:
@@ -53,8 +61,9 @@ async def work(path: str, workload: str) -> None:
                     await count(store, "a")
                     await asyncio.gather(*(count(store, name) for name in "abcab"), refuse(store, "a"))
                 case "checkpoint":
-                    for _ in range(6):
-                        await count(store, "a", note="x" * 900_000)
+                    for _ in range(3):
+                        await count(store, "a", note="x" * 10_000)
+                        checkpoint(path)
                 case _:
                     for turn in range(1_000_000):
                         await asyncio.gather(*(count(store, str(n % 5), size=1 + n % 3) for n in range(16)))

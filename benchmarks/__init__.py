@@ -1,0 +1,1 @@
+"""Measurements, each a module that runs with `python -m benchmarks.<name>`."""
