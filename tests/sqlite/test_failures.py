@@ -267,12 +267,13 @@ def test_a_failed_commit_of_questions_alone_answers_them(path: Path, forgetful: 
 
 @pytest.mark.parametrize("statement", ["BEGIN", "SELECT version", "SELECT coalesce"])
 def test_a_failure_before_the_commit_is_certainly_nothing(path: Path, forgetful: Forgetful, statement: str) -> None:
+    GroupWriter(path).commit(forgetful, [commit_of("a-1", 0)])
     forgetful.failures = {statement: "before"}
     with pytest.raises(LogUnavailableError, match="log.db: writing failed"):
-        GroupWriter(path).commit(forgetful, [commit_of("a-1", 0)])
+        GroupWriter(path).commit(forgetful, [commit_of("a-1", 1)])
     forgetful.failures = {}
-    GroupWriter(path).commit(forgetful, [commit_of("a-1", 0)])
-    assert stored(path) == 1
+    GroupWriter(path).commit(forgetful, [commit_of("a-1", 1)])
+    assert stored(path) == 2
 
 
 PROCESS = """

@@ -46,7 +46,7 @@ class GroupWriter:
         try:
             return self._write(connection, commits, check_commands=False)
         except sqlite3.IntegrityError:
-            # A command id is there already; ask for each, which the usual case does not pay for.
+            # A command id or a stream is there already; ask for each, which the usual case does not pay for.
             with translated(self._path, "writing"):
                 return self._write(connection, commits, check_commands=True)
 
@@ -114,7 +114,10 @@ def _arbitrate(
     for commit in commits:
         stream, expected, command_id = commit.stream, commit.expected_version, commit.command_id
         actual = versions.get(stream)
-        if actual is None:
+        if actual is None and expected == 0 and commit.events and not check_commands:
+            # A stream believed to be new needs no question: if it is not, the unique index objects.
+            actual = versions[stream] = 0
+        elif actual is None:
             found = connection.execute(_VERSION, (stream,)).fetchone()
             actual = versions[stream] = found[0] if found else 0
         if actual != expected or stream in diverged or check_commands:

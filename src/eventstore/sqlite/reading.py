@@ -13,6 +13,10 @@ from eventstore.ports import Page, StreamQuery, StreamSummary, Volume
 from eventstore.sqlite.schema import EVENT_COLUMNS
 
 _STREAM: Final = f"SELECT {EVENT_COLUMNS} FROM events WHERE stream = ? AND version > ? ORDER BY version LIMIT ?"  # noqa: S608
+_MANY: Final = 32
+_STREAMS: Final = (
+    f"SELECT {EVENT_COLUMNS} FROM events WHERE stream IN ({', '.join('?' * _MANY)}) ORDER BY stream, version"  # noqa: S608
+)
 _COMMAND: Final = "SELECT stream, version, command_size FROM events WHERE command_id = ? AND command_index = 1"
 _END: Final = "SELECT coalesce(max(position) + 1, 1) FROM events"
 _NEXT_STREAM: Final = "SELECT min(stream) FROM events WHERE stream > ? AND stream >= ?"
@@ -23,11 +27,24 @@ _NEWEST: Final = "SELECT version, occurred_at FROM events WHERE stream = ? ORDER
 
 def read_streams(connection: sqlite3.Connection, queries: Sequence[StreamQuery]) -> list[list[StoredEvent]]:
     """Give each stream's events after a version."""
+    if len(queries) >= _MANY and all(after == 0 and limit is None for _, after, limit in queries):
+        return _read_whole_streams(connection, [query.stream for query in queries])
     read = connection.execute
     return [
         [*map(_event, read(_STREAM, (stream, after, -1 if limit is None else limit)))]
         for stream, after, limit in queries
     ]
+
+
+def _read_whole_streams(connection: sqlite3.Connection, streams: Sequence[str]) -> list[list[StoredEvent]]:
+    """Read many streams with few queries: most of a batch's streams are new, and each query has its price."""
+    found: dict[str, list[StoredEvent]] = {stream: [] for stream in streams}
+    for start in range(0, len(streams), _MANY):
+        some = [*streams[start : start + _MANY]]
+        some += some[-1:] * (_MANY - len(some))  # one text for all, so that it is prepared once
+        for event in map(_event, connection.execute(_STREAMS, some)):
+            found[event.stream].append(event)
+    return [found[stream] for stream in streams]
 
 
 def find_commands(connection: sqlite3.Connection, command_ids: Sequence[bytes]) -> dict[bytes, list[StoredEvent]]:

@@ -112,6 +112,15 @@ class LogContract:
             )
         assert [[event.version for event in events] for events in found] == [[3, 4, 5], [2, 3], [], []]
 
+    async def test_many_streams_are_read_at_once_each_complete(self) -> None:
+        async with self.open_log() as log:
+            for number in range(0, 100, 3):
+                stream = f"task-{number}"
+                await log.commit(log.partition_of(stream), [commit_of(stream, 0, 1 + number % 4)])
+            found = await log.read_streams([StreamQuery(f"task-{number}") for number in range(100)])
+        versions = [[event.version for event in events] for events in found]
+        assert versions == [[] if n % 3 else list(range(1, 2 + n % 4)) for n in range(100)]
+
     async def test_commands_are_found_with_all_their_events(self) -> None:
         async with self.open_log() as log:
             commit = commit_of("task-1", 0, 3)
