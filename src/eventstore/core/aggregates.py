@@ -168,9 +168,10 @@ class Aggregate(BaseModel):
         Raises:
             UnencodableEventError: No `@evolves` method takes this event.
         """
-        evolver = self.evolvers.get(type(event))
-        if evolver is None:
-            raise UnencodableEventError(missing_evolver(type(self), type(event)))
+        try:
+            evolver = self.evolvers[type(event)]
+        except KeyError:
+            raise UnencodableEventError(missing_evolver(type(self), type(event))) from None
         evolver(self, event)
         _set_version(self, self._version + 1)
         _set_occurred_at(self, occurred_at)

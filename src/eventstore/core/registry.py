@@ -61,8 +61,9 @@ class TypeRegistry:
             UndecodableEventError: The bytes are no envelope or do not fit the class.
             UpcastError: An upcaster failed.
         """
-        decode = self._current.get((stored.event_type, stored.schema_version))
-        if decode is None:
+        try:
+            decode = self._current[stored.event_type, stored.schema_version]
+        except KeyError:
             return self._decode_older(stored)
         try:
             return decode(stored.envelope, extra="ignore")["data"]
