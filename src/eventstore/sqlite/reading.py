@@ -14,8 +14,10 @@ from eventstore.sqlite.schema import EVENT_COLUMNS
 
 _STREAM: Final = f"SELECT {EVENT_COLUMNS} FROM events WHERE stream = ? AND version > ? ORDER BY version LIMIT ?"  # noqa: S608
 _MANY: Final = 32
+_NO_VERSION: Final = 2**62
 _STREAMS: Final = (
-    f"SELECT {EVENT_COLUMNS} FROM events WHERE stream IN ({', '.join('?' * _MANY)}) ORDER BY stream, version"  # noqa: S608
+    f"SELECT {EVENT_COLUMNS} FROM events WHERE stream IN ({', '.join('?' * _MANY)}) "  # noqa: S608
+    "AND version > ? AND version <= ? ORDER BY stream, version"
 )
 _COMMAND: Final = "SELECT stream, version, command_size FROM events WHERE command_id = ? AND command_index = 1"
 _END: Final = "SELECT coalesce(max(position) + 1, 1) FROM events"
@@ -27,8 +29,10 @@ _NEWEST: Final = "SELECT version, occurred_at FROM events WHERE stream = ? ORDER
 
 def read_streams(connection: sqlite3.Connection, queries: Sequence[StreamQuery]) -> list[list[StoredEvent]]:
     """Give each stream's events after a version."""
-    if len(queries) >= _MANY and all(after == 0 and limit is None for _, after, limit in queries):
-        return _read_whole_streams(connection, [query.stream for query in queries])
+    if len(queries) >= _MANY and len({(after, limit) for _, after, limit in queries}) == 1:
+        _, after, limit = queries[0]
+        last = _NO_VERSION if limit is None else after + limit
+        return _read_many_streams(connection, [query.stream for query in queries], after, last)
     read = connection.execute
     return [
         [*map(_event, read(_STREAM, (stream, after, -1 if limit is None else limit)))]
@@ -36,13 +40,15 @@ def read_streams(connection: sqlite3.Connection, queries: Sequence[StreamQuery])
     ]
 
 
-def _read_whole_streams(connection: sqlite3.Connection, streams: Sequence[str]) -> list[list[StoredEvent]]:
+def _read_many_streams(
+    connection: sqlite3.Connection, streams: Sequence[str], after: int, last: int
+) -> list[list[StoredEvent]]:
     """Read many streams with few queries: most of a batch's streams are new, and each query has its price."""
     found: dict[str, list[StoredEvent]] = {stream: [] for stream in streams}
     for start in range(0, len(streams), _MANY):
         some = [*streams[start : start + _MANY]]
         some += some[-1:] * (_MANY - len(some))  # one text for all, so that it is prepared once
-        for event in map(_event, connection.execute(_STREAMS, some)):
+        for event in map(_event, connection.execute(_STREAMS, (*some, after, last))):
             found[event.stream].append(event)
     return [found[stream] for stream in streams]
 
