@@ -15,7 +15,7 @@ from eventstore.core.streams import StreamId
 from eventstore.ports import SnapshotStore, StreamQuery, StreamReader
 
 A = TypeVar("A", bound=Aggregate)
-_PAGE: Final = 2_500
+_PAGE: Final = 1_000
 """Events per read: so much fits the processor's caches, and the loop is not held up for long between two reads."""
 
 
