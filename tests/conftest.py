@@ -1,23 +1,16 @@
-"""Servers that tests share."""
+"""Servers that tests share; `postgres_url` comes from the pytest plug-in."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator
 
 import pytest
 
-from eventstore.testing.postgres import fresh_database, postgres_server
-
-
-@pytest.fixture(scope="session")
-def postgres_url() -> Generator[str]:
-    """A real PostgreSQL for the whole run."""
-    with postgres_server() as url:
-        yield url
+from eventstore.testing.postgres import fresh_database
 
 
 @pytest.fixture
 async def postgres_database(postgres_url: str) -> AsyncGenerator[str]:
-    """A new, empty database on it."""
+    """A new, empty database on the real PostgreSQL of this run."""
     async with fresh_database(postgres_url) as url:
         yield url

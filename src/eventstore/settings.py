@@ -27,7 +27,7 @@ class Settings:
     timeout: float = 10.0
     cache_size: int = 10_000
     workers: bool = True
-    batch_size: int = 2_000
+    batch_size: int = 5_000
     lease: float = 5.0
     environment: Environment = field(default_factory=Environment)
 

@@ -130,28 +130,23 @@ def _arbitrate(
                 outcomes.append(Conflicted(actual))
                 continue
         size = len(commit.events)
-        for index, event in enumerate(commit.events, 1):
-            position += 1
-            rows.append(
-                (
-                    position,
-                    stream,
-                    expected + index,
-                    event.event_type,
-                    event.schema_version,
-                    event.event_id,
-                    command_id,
-                    index,
-                    size,
-                    event.occurred_at,
-                    event.envelope,
-                )
-            )
+        rows.extend(_rows_of(commit, position))
+        position += size
         if size:
             versions[stream] = expected + size
             seen.add(command_id)
         outcomes.append(Appended(position + 1 if size else 0))
     return outcomes, rows
+
+
+def _rows_of(commit: StreamCommit, position: int) -> list[_EventRow]:
+    """Lay a commit's events out behind a position, in the order of the columns."""
+    stream, expected, command_id, events = commit.stream, commit.expected_version, commit.command_id, commit.events
+    size = len(events)
+    return [
+        (position + n, stream, expected + n, kind, schema, event_id, command_id, n, size, occurred_at, envelope)
+        for n, (kind, schema, event_id, occurred_at, envelope) in enumerate(events, 1)
+    ]
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:

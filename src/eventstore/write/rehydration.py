@@ -84,7 +84,7 @@ class Rehydrator:
         while behind:
             queries = [StreamQuery(name, states[name].version, _PAGE) for name in behind]
             pages = zip(behind, await self._log.read_streams(queries), strict=True)
-            behind = []
+            behind = list[str]()
             for name, events in pages:
                 if events:
                     states[name] = state = states[name].copy_state()

@@ -1,0 +1,49 @@
+"""The seams: what the command side, the query side and tools may rely on, whatever log or database is behind.
+
+Adapters implement these protocols and prove it with the contract suites in `eventstore.testing`. Every method
+may raise `StoreClosedError` outside `async with`. Cancellation is never wrapped: a cancelled read has no effect,
+a cancelled write happens or does not happen as a whole.
+"""
+
+from eventstore.ports.environment import Clock, Entropy
+from eventstore.ports.log import (
+    Appended,
+    CommitOutcome,
+    Conflicted,
+    Duplicated,
+    EventLog,
+    NewEvent,
+    Page,
+    PartitionReader,
+    SnapshotStore,
+    StreamCommit,
+    StreamQuery,
+    StreamReader,
+    StreamSummary,
+    StreamWriter,
+    Volume,
+)
+from eventstore.ports.query_store import QueryStore, QueryTransaction, RowReader
+
+__all__ = [
+    "Appended",
+    "Clock",
+    "CommitOutcome",
+    "Conflicted",
+    "Duplicated",
+    "Entropy",
+    "EventLog",
+    "NewEvent",
+    "Page",
+    "PartitionReader",
+    "QueryStore",
+    "QueryTransaction",
+    "RowReader",
+    "SnapshotStore",
+    "StreamCommit",
+    "StreamQuery",
+    "StreamReader",
+    "StreamSummary",
+    "StreamWriter",
+    "Volume",
+]

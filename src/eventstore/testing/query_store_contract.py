@@ -1,0 +1,215 @@
+"""The contract of query stores: subclass `QueryStoreContract`, say how to open one, and let pytest run it."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from eventstore.core.checkpoints import EMPTY_HASH, Checkpoint, DeadLetter, Failure
+from eventstore.core.definitions import SubscriptionDefinition
+from eventstore.core.errors import ConfigurationError, OwnershipLostError
+from eventstore.core.rows import Key, Row
+from eventstore.ports import QueryStore
+
+
+class Count(Row):
+    """A row with a key of two columns."""
+
+    shop: str
+    day: int
+    total: int = 0
+
+
+VERSION_1 = SubscriptionDefinition("counts", 1, "code", frozenset({"sold"}), row=Count, key=("shop", "day"))
+VERSION_2 = replace(VERSION_1, version=2)
+KEY = ("north", 1)
+
+
+def codes(row: Row) -> tuple[str, int]:
+    """Give a row's key."""
+    assert isinstance(row, Count)
+    return row.shop, row.day
+
+
+class QueryStoreContract:
+    """What every query store promises in `eventstore.ports`; each test is one promise."""
+
+    def open_store(self) -> AbstractAsyncContextManager[QueryStore]:
+        """Give the query store to test, empty the first time, with what was written before the next time."""
+        raise NotImplementedError
+
+    async def claimed(self, store: QueryStore, owner: str = "worker") -> Checkpoint:
+        """Register version 1 and claim its position."""
+        await store.register(VERSION_1, "log")
+        position = await store.claim(VERSION_1, "0", owner, 60, force=True)
+        assert position is not None
+        return position
+
+    async def write(self, store: QueryStore, position: Checkpoint, *rows: Count) -> Checkpoint:
+        """Write rows and move the position by one."""
+        after = position.after([], position.next_offset + 1)
+        async with store.transaction() as transaction:
+            keys = [(row.shop, row.day) for row in rows]
+            await transaction.rows(VERSION_1, keys)
+            await transaction.write(VERSION_1, dict(zip(keys, rows, strict=True)))
+            await transaction.advance(position, after)
+        return after
+
+    async def test_the_first_version_is_live_and_the_second_is_built_beside_it(self) -> None:
+        async with self.open_store() as store:
+            first = await store.register(VERSION_1, "log")
+            second = await store.register(VERSION_2, "log")
+        assert (first.state, second.state) == ("live", "building")
+
+    async def test_registering_again_changes_nothing(self) -> None:
+        async with self.open_store() as store:
+            position = await self.claimed(store)
+            await self.write(store, position, Count(shop="north", day=1))
+        async with self.open_store() as store:
+            status = await store.register(VERSION_1, "log")
+            assert status.position("0").next_offset == 1
+            assert len(await store.rows(VERSION_1, None, 10)) == 1
+
+    async def test_changed_code_or_another_log_is_refused(self) -> None:
+        async with self.open_store() as store:
+            await store.register(VERSION_1, "log")
+            with pytest.raises(ConfigurationError, match="version=2"):
+                await store.register(replace(VERSION_1, fingerprint="other"), "log")
+            with pytest.raises(ConfigurationError, match="another event log"):
+                await store.register(VERSION_1, "another log")
+            await store.accept(replace(VERSION_1, fingerprint="other"))
+            await store.register(replace(VERSION_1, fingerprint="other"), "log")
+
+    async def test_rows_and_position_are_written_together(self) -> None:
+        async with self.open_store() as store:
+            position = await self.claimed(store)
+            await self.write(store, position, Count(shop="north", day=1, total=5), Count(shop="south", day=1))
+        async with self.open_store() as store:
+            assert await store.row(VERSION_1, KEY) == Count(shop="north", day=1, total=5)
+            (status,) = await store.statuses("counts")
+        assert status.position("0").next_offset == 1
+
+    async def test_a_transaction_that_fails_leaves_nothing(self) -> None:
+        async with self.open_store() as store:
+            position = await self.claimed(store)
+            with pytest.raises(ZeroDivisionError):
+                async with store.transaction() as transaction:
+                    await transaction.write(VERSION_1, {KEY: Count(shop="north", day=1)})
+                    await transaction.advance(position, position.after([], 9))
+                    raise ZeroDivisionError
+            (status,) = await store.statuses()
+            assert await store.rows(VERSION_1, None, 10) == []
+        assert status.position("0").next_offset == 0
+
+    async def test_rows_are_replaced_and_deleted(self) -> None:
+        async with self.open_store() as store:
+            position = await self.claimed(store)
+            position = await self.write(store, position, *(Count(shop=s, day=1, total=1) for s in "abc"))
+            async with store.transaction() as transaction:
+                found = await transaction.rows(VERSION_1, [("a", 1), ("b", 1), ("x", 1)])
+                changes: dict[Key, Row | None] = {
+                    ("a", 1): Count(shop="a", day=1, total=2),
+                    ("b", 1): None,
+                    ("x", 1): None,
+                }
+                await transaction.write(VERSION_1, changes)
+                await transaction.advance(position, position.after([], 2))
+            rows = await store.rows(VERSION_1, None, 10)
+        assert found.keys() == {("a", 1), ("b", 1)}
+        assert rows == [Count(shop="a", day=1, total=2), Count(shop="c", day=1, total=1)]
+
+    async def test_rows_come_in_key_order_page_by_page(self) -> None:
+        async with self.open_store() as store:
+            position = await self.claimed(store)
+            shops = ["Z", "a", "é", "B", "~", "10", "9", ""]
+            await self.write(store, position, *(Count(shop=shop, day=day) for shop in shops for day in (2, 10, -1)))
+            expected = sorted((shop, day) for shop in shops for day in (2, 10, -1))
+            found = [codes(row) for row in await store.rows(VERSION_1, None, 5)]
+            found += [codes(row) for row in await store.rows(VERSION_1, found[-1], 100)]
+            async with store.snapshot() as reader:
+                raw = await reader.raw_page("counts", 1, "counts", ("B", 2), 3)
+        assert found == expected
+        assert [(row["shop"], row["day"]) for row in raw] == expected[expected.index(("B", 2)) + 1 :][:3]
+
+    async def test_a_zombie_cannot_write(self) -> None:
+        async with self.open_store() as store:
+            zombie = await self.claimed(store, "zombie")
+            successor = await self.claimed(store, "successor")
+            with pytest.raises(OwnershipLostError):
+                await self.write(store, zombie, Count(shop="north", day=1))
+            await self.write(store, successor, Count(shop="south", day=1))
+            assert [row.model_dump()["shop"] for row in await store.rows(VERSION_1, None, 10)] == ["south"]
+
+    async def test_an_outdated_position_of_the_same_owner_cannot_write(self) -> None:
+        async with self.open_store() as store:
+            position = await self.claimed(store)
+            await self.write(store, position, Count(shop="north", day=1))
+            with pytest.raises(OwnershipLostError):
+                await self.write(store, position, Count(shop="north", day=1, total=2))
+
+    async def test_a_position_is_claimed_by_one_until_it_is_released_or_its_lease_ends(self) -> None:
+        async with self.open_store() as store:
+            await store.register(VERSION_1, "log")
+            first = await store.claim(VERSION_1, "0", "first", 60)
+            assert first == Checkpoint("counts", 1, "0", 0, 0, EMPTY_HASH, "first")
+            assert await store.claim(VERSION_1, "0", "second", 60) is None
+            assert await store.claim(VERSION_1, "1", "second", 60) is not None
+            assert first is not None
+            await store.release(first)
+            assert await store.claim(VERSION_1, "0", "second", 0) is not None
+            assert await store.claim(VERSION_1, "0", "third", 60) is not None
+
+    async def test_a_failure_is_shown_until_it_is_over(self) -> None:
+        failure = Failure("an event", "a cause", "a remedy", datetime(2026, 1, 1, tzinfo=UTC))
+        async with self.open_store() as store:
+            position = await self.claimed(store)
+            await store.report(position, failure)
+            (shown,) = await store.statuses("counts")
+            await store.report(position, None)
+            (over,) = await store.statuses("counts")
+        assert (shown.positions[0].failure, over.positions[0].failure) == (failure, None)
+
+    async def test_a_switch_waits_for_nobody_and_never_goes_back_behind(self) -> None:
+        async with self.open_store() as store:
+            position = await self.claimed(store)
+            await store.register(VERSION_2, "log")
+            await self.write(store, position, Count(shop="north", day=1))
+            with pytest.raises(OwnershipLostError, match="moved on"):
+                await store.switch(VERSION_2, {"0": 0})
+            await store.switch(VERSION_2, {"0": 1})
+            states = {status.version: status.state for status in await store.statuses()}
+            with pytest.raises(ConfigurationError):
+                await store.drop("counts", 2)
+            await store.drop("counts", 1)
+            left = [status.version for status in await store.statuses()]
+        assert (states, left) == ({1: "retired", 2: "live"}, [2])
+
+    async def test_a_snapshot_stays_at_its_moment(self) -> None:
+        async with self.open_store() as store:
+            position = await self.claimed(store)
+            position = await self.write(store, position, Count(shop="north", day=1))
+            async with store.snapshot() as reader:
+                await self.write(store, position, Count(shop="south", day=1))
+                rows = await reader.raw_page("counts", 1, "counts", None, 10)
+                seen = await reader.checkpoints("counts", 1)
+                assert await reader.relations("counts", 1) == {"counts": ("shop", "day")}
+        assert ([row["shop"] for row in rows], seen["0"].next_offset) == (["north"], 1)
+
+    async def test_a_letter_is_parked_once_and_discarded_once(self) -> None:
+        letter = DeadLetter(0, "counts", 1, "0", 7, "shop-1", 3, "sold", "why", datetime(2026, 1, 1, tzinfo=UTC))
+        async with self.open_store() as store:
+            await self.claimed(store)
+            for _ in range(2):
+                async with store.transaction() as transaction:
+                    await transaction.park(letter)
+            (kept,) = await store.dead_letters("counts")
+            async with store.transaction() as transaction:
+                await transaction.discard(kept.id)
+            with pytest.raises(OwnershipLostError):
+                async with store.transaction() as transaction:
+                    await transaction.discard(kept.id)
+            assert await store.dead_letters() == []
+        assert replace(kept, id=0) == letter
