@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from eventstore.core.errors import ConfigurationError
 from eventstore.sql.columns import SQLITE
+from eventstore.wal import switch_to_wal
 
 _READERS: Final = 4
 _POOL: Final = 5
@@ -119,8 +120,8 @@ def _sqlite_engine(url: URL, connections: int, begin: str) -> AsyncEngine:
 
     def on_connect(connection: Any, _record: object) -> None:
         cursor = connection.cursor()
-        for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
-            cursor.execute(f"PRAGMA {pragma}")
+        switch_to_wal(cursor.execute, _BUSY_SECONDS)
+        cursor.execute("PRAGMA synchronous = NORMAL")
         cursor.close()
 
     def on_begin(connection: Connection) -> None:

@@ -11,6 +11,7 @@ from queue import SimpleQueue
 from typing import Final, TypeVar
 
 from eventstore.core.errors import StoreClosedError
+from eventstore.wal import switch_to_wal
 
 T = TypeVar("T")
 _CACHE_KIB: Final = 64 * 1024
@@ -33,7 +34,7 @@ def connect(path: Path, busy_timeout: float) -> sqlite3.Connection:
     """
     connection = sqlite3.connect(path, timeout=busy_timeout, isolation_level=None, check_same_thread=False)
     try:
-        connection.execute("PRAGMA journal_mode = WAL")
+        switch_to_wal(connection.execute, busy_timeout)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     except BaseException:
