@@ -1,0 +1,64 @@
+"""Errors as exit codes and one readable message, the same for every command."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Final
+
+from eventstore.core.errors import (
+    AppendOutcomeUnknownError,
+    CorruptLogError,
+    EventSchemaError,
+    EventStoreError,
+    OwnershipLostError,
+    ReadModelStaleError,
+    StoreUnavailableError,
+)
+
+OK: Final = 0
+FOUND: Final = 1
+USAGE: Final = 2
+UNAVAILABLE: Final = 3
+DAMAGED: Final = 4
+INTERRUPTED: Final = 130
+
+EPILOG: Final = (
+    "Exit codes: 0 fine, 1 the command found a problem (audit, doctor, unexpected differences, a halted read model), "
+    "2 wrong usage or configuration, 3 unavailable now, 4 damaged data, 130 interrupted."
+)
+_CODES: Final[tuple[tuple[tuple[type[EventStoreError], ...], int], ...]] = (
+    ((CorruptLogError, EventSchemaError), DAMAGED),
+    ((StoreUnavailableError, OwnershipLostError, ReadModelStaleError, AppendOutcomeUnknownError), UNAVAILABLE),
+)
+
+
+class FoundProblemError(Exception):
+    """The command did its work and what it found is bad news; it was printed already."""
+
+
+@contextmanager
+def exit_codes(*, debug: bool) -> Generator[None]:
+    """End the process with a message and an exit code instead of a traceback.
+
+    Args:
+        debug: Show the traceback as well.
+    """
+    try:
+        yield
+    except FoundProblemError:
+        sys.exit(FOUND)
+    except EventStoreError as error:
+        if debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(next((code for kinds, code in _CODES if isinstance(error, kinds)), USAGE))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # The reader has seen enough; nothing may be written on the way out either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(OK)
