@@ -1,12 +1,39 @@
-"""Background work with an owner: no task outlives the object that started it."""
+"""Work with an owner: no task outlives the object that started it, and what must not be torn apart is finished."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Final
+from contextlib import suppress
+from typing import Final, TypeVar
 
 from eventstore.core.errors import StoreClosedError
+
+T = TypeVar("T")
+
+
+async def finished(work: Coroutine[object, object, T]) -> T:
+    """Run work to its end even if the caller is cancelled meanwhile; the cancellation is raised then.
+
+    For transactions: a driver that is cancelled in the middle gives its connection up without ending the
+    transaction, and whoever writes next waits for the lock that it left behind.
+
+    Args:
+        work: Something short.
+
+    Returns:
+        What the work returned.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()
+        raise
 
 
 class Background:

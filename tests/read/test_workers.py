@@ -292,3 +292,17 @@ async def test_an_event_that_cannot_be_read_halts_its_read_model(tmp_path: Path)
         with pytest.raises(ProjectionFailedError, match="account-1 version 1"):
             await store.wait_for(Accounts, await store.present(), timeout=5)
         assert [row.account for row in await store.read_model(Accounts).all()] == ["0"]
+
+
+async def test_closing_at_any_moment_leaves_no_lock_behind(tmp_path: Path) -> None:
+    async with opened(tmp_path, Accounts, Owners, batch_size=3) as store:
+        await fill(store, accounts=5, deposits=5)
+    for moment in range(12):
+        async with opened(tmp_path, Accounts, Owners, batch_size=3) as store:
+            await store.execute(Account, "0", Deposit(amount=1))
+            for _ in range(moment * 3):
+                await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        async with opened(tmp_path, Accounts, Owners) as store:
+            await caught_up(store, Owners)
+            assert all(result.clean for result in await store.audit(Owners))

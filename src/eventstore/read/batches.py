@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from eventstore.background import finished
 from eventstore.core.checkpoints import Checkpoint, DeadLetter, Failure
 from eventstore.core.errors import (
     EventSchemaError,
@@ -119,17 +120,20 @@ class BatchProcessor:
         for attempt in range(_REFOLDS):
             batch = self._decode(events)
             try:
-                async with self._query.transaction() as transaction:
-                    if batch:
-                        await self._subscriber.apply(transaction, batch)
-                    await transaction.advance(self.checkpoint, after)
+                await finished(self._commit(batch, after))
             except RowConflictError:
                 _LOGGER.debug("%s: rows appeared meanwhile, folding again (%d)", self._label, attempt + 1)
                 continue
-            self._moved(after)
             return
         message = f"{self._label}: other workers insert the same rows all the time; trying again later"
         raise StoreUnavailableError(message)
+
+    async def _commit(self, batch: Sequence[EventAt], after: Checkpoint) -> None:
+        async with self._query.transaction() as transaction:
+            if batch:
+                await self._subscriber.apply(transaction, batch)
+            await transaction.advance(self.checkpoint, after)
+        self._moved(after)
 
     def _decode(self, events: Sequence[StoredEvent]) -> list[EventAt]:
         partition, decode = self.checkpoint.partition, self._registry.decode
@@ -170,6 +174,9 @@ class BatchProcessor:
             OwnershipLostError: Somebody else moves this position now.
             StoreUnavailableError: The query store is out of reach.
         """
+        await finished(self._pass_over(event, parked_for))
+
+    async def _pass_over(self, event: StoredEvent, parked_for: str | None) -> None:
         after = self.checkpoint.after([event], event.offset + 1)
         async with self._query.transaction() as transaction:
             if parked_for is not None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from eventstore.background import Background
+from eventstore.background import Background, finished
 from eventstore.core.checkpoints import SubscriptionStatus
 from eventstore.core.errors import ConfigurationError, OwnershipLostError, ProjectionFailedError
 from eventstore.core.records import Partition
@@ -298,7 +297,7 @@ class Rebuild:
         finally:
             await heartbeat.close()
             for processor in self._processors.values():
-                await asyncio.shield(self._query.release(processor.checkpoint))
+                await finished(self._query.release(processor.checkpoint))
 
     async def _renew(self) -> None:
         """Keep the leases while something long goes on that moves no position."""

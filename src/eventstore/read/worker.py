@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+from eventstore.background import finished
 from eventstore.core.checkpoints import Checkpoint, Failure, VersionState
 from eventstore.core.errors import (
     AppendOutcomeUnknownError,
@@ -112,7 +113,7 @@ class Worker:
         finally:
             # Also when cancelled, so that the next worker need not wait for the lease to end.
             with suppress(EventStoreError):
-                await asyncio.shield(self._query.release(processor.checkpoint))
+                await finished(self._query.release(processor.checkpoint))
         return True
 
     async def _follow(self, processor: BatchProcessor) -> None:

@@ -9,6 +9,7 @@ from typing import Final, Self
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from eventstore.background import finished
 from eventstore.core.checkpoints import Checkpoint, DeadLetter, Failure, SubscriptionStatus
 from eventstore.core.definitions import SubscriptionDefinition
 from eventstore.core.errors import StoreClosedError
@@ -98,6 +99,9 @@ class SqlQueryStore:
 
     async def statuses(self, name: str | None = None) -> Sequence[SubscriptionStatus]:
         """Give every known version; see `QueryStore.statuses`."""
+        return await finished(self._statuses(name))
+
+    async def _statuses(self, name: str | None) -> Sequence[SubscriptionStatus]:
         async with self.reading("reading positions") as connection:
             return await catalog.statuses(connection, name)
 
@@ -106,16 +110,25 @@ class SqlQueryStore:
     ) -> Checkpoint | None:
         """Become the owner of a position; see `QueryStore.claim`."""
         wanted = Checkpoint(definition.name, definition.version, partition, owner=owner)
+        return await finished(self._claim(wanted, lease, force=force))
+
+    async def _claim(self, wanted: Checkpoint, lease: float, *, force: bool) -> Checkpoint | None:
         async with self._writing("claiming a position") as connection:
             return await positions.claim(connection, self._clock, wanted, lease, force=force)
 
     async def release(self, checkpoint: Checkpoint) -> None:
         """Let others claim at once; see `QueryStore.release`."""
+        await finished(self._release(checkpoint))
+
+    async def _release(self, checkpoint: Checkpoint) -> None:
         async with self._writing("releasing a position") as connection:
             await positions.release(connection, checkpoint)
 
     async def report(self, checkpoint: Checkpoint, failure: Failure | None) -> None:
         """Keep why a position stands still; see `QueryStore.report`."""
+        await finished(self._report(checkpoint, failure))
+
+    async def _report(self, checkpoint: Checkpoint, failure: Failure | None) -> None:
         async with self._writing("reporting a failure") as connection:
             await positions.report(connection, checkpoint, failure)
 
