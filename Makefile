@@ -21,7 +21,7 @@ demo: $(STAMP)  ## the main job: the task domain on the embedded log
 	@$(RUN) -m examples.task_domain
 
 test: $(STAMP)  ## every test but the campaigns, and at least 95 % coverage of what must not fail
-	$(PYTEST) --durations=10 --cov --cov-report=
+	$(RUN) -m coverage run -m pytest --durations=10  # from the start: the plug-in imports the package early
 	@$(RUN) -m coverage report --include='src/eventstore/core/*,src/eventstore/write/*,src/eventstore/read/*,src/eventstore/sqlite/*' --fail-under=95
 
 check: $(STAMP)  ## linters and type checkers
