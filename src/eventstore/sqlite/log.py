@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -159,7 +158,7 @@ class SqliteLog:
     ) -> Page:
         """Read events in order; see `PartitionReader.read`."""
         del partition
-        return await self._read(lambda connection: reading.read_page(connection, offset, limit, categories))
+        return await self._read(lambda connection: reading.read_page(connection, offset, limit, categories, reading.read_end))
 
     async def ends(self) -> Mapping[Partition, int]:
         """Give one past the newest offset."""
@@ -202,14 +201,7 @@ class SqliteLog:
 
     async def check(self) -> str:
         """Verify the whole file and give SQLite's verdict, `"ok"` if it is sound; takes time on a large log."""
-
-        def verify(connection: sqlite3.Connection) -> str:
-            with closing(connection.execute("PRAGMA quick_check(1)")) as rows:
-                (verdict,) = rows.fetchone()
-            found: str = verdict
-            return found
-
-        return await self._read(verify)
+        return await self._read(reading.quick_check)
 
     async def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
         def translate(connection: sqlite3.Connection) -> T:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from eventstore.core.records import Snapshot, StoredEvent
 from eventstore.ports import Page, StreamQuery, StreamSummary, Volume
-from eventstore.sqlite.schema import EVENT_COLUMNS
+from eventstore.sqlite.schema import EVENT_COLUMNS, SLOT_BITS
 
 _STREAM: Final = f"SELECT {EVENT_COLUMNS} FROM events WHERE stream = ? AND version > ? ORDER BY version LIMIT ?"  # noqa: S608
 _MANY: Final = 32
@@ -21,6 +21,7 @@ _STREAMS: Final = (
 )
 _COMMAND: Final = "SELECT stream, version, command_size FROM events WHERE command_id = ? AND command_index = 1"
 _END: Final = "SELECT coalesce(max(position) + 1, 1) FROM events"
+_IN_SLOT: Final = "position >= ? AND position < ?"
 _NEXT_STREAM: Final = "SELECT min(stream) FROM events WHERE stream > ? AND stream >= ?"
 # `StoredEvent._make` without its Python frame per row.
 _event: Final[Callable[[Iterable[Any]], StoredEvent]] = partial(tuple.__new__, StoredEvent)  # pyright: ignore[reportUnknownMemberType]
@@ -80,13 +81,20 @@ def list_streams(connection: sqlite3.Connection, prefix: str, after: str, limit:
     return summaries
 
 
-def read_page(connection: sqlite3.Connection, offset: int, limit: int, categories: Sequence[str] | None) -> Page:
-    """Give events in order of their positions, and the end of the log at the same moment."""
+def read_page(
+    connection: sqlite3.Connection,
+    offset: int,
+    limit: int,
+    categories: Sequence[str] | None,
+    read_end: Callable[[sqlite3.Connection], int],
+    slot: int = 0,
+) -> Page:
+    """Give events of a slot in order of their offsets, and the slot's end at the same moment."""
     condition, bounds = _in_categories(categories)
-    query = f"SELECT {EVENT_COLUMNS} FROM events WHERE position >= ? {condition} ORDER BY position LIMIT ?"  # noqa: S608
+    query = f"SELECT {EVENT_COLUMNS} FROM events WHERE {_IN_SLOT} {condition} ORDER BY position LIMIT ?"  # noqa: S608
     with _one_moment(connection):
-        events = [*map(_event, connection.execute(query, (offset, *bounds, limit)))]
-        (end,) = connection.execute(_END).fetchone()
+        events = [*map(_event, connection.execute(query, (*_slot_bounds(slot, offset), *bounds, limit)))]
+        end = read_end(connection)
     next_offset = events[-1].offset + 1 if len(events) >= limit else max(end, offset)
     return Page(events, next_offset, end)
 
@@ -98,12 +106,20 @@ def read_end(connection: sqlite3.Connection) -> int:
     return found
 
 
-def measure(connection: sqlite3.Connection, offset: int, categories: Sequence[str] | None) -> Volume:
-    """Count events and bytes from a position on."""
+def measure(
+    connection: sqlite3.Connection, offset: int, categories: Sequence[str] | None, slot: int = 0
+) -> Volume:
+    """Count events and bytes of a slot from an offset on."""
     condition, bounds = _in_categories(categories)
-    query = f"SELECT count(*), coalesce(sum(length(envelope)), 0) FROM events WHERE position >= ? {condition}"  # noqa: S608
-    count, size = connection.execute(query, (offset, *bounds)).fetchone()
+    query = f"SELECT count(*), coalesce(sum(length(envelope)), 0) FROM events WHERE {_IN_SLOT} {condition}"  # noqa: S608
+    count, size = connection.execute(query, (*_slot_bounds(slot, offset), *bounds)).fetchone()
     return Volume(count, size)
+
+
+def read_versions(connection: sqlite3.Connection, streams: Sequence[str]) -> dict[str, int]:
+    """Give where streams stand, 0 for one that does not exist."""
+    found = ((stream, connection.execute(_NEWEST, (stream,)).fetchone()) for stream in streams)
+    return {stream: row[0] if row else 0 for stream, row in found}
 
 
 def read_snapshots(connection: sqlite3.Connection, streams: Sequence[str]) -> dict[str, Snapshot]:
@@ -128,6 +144,13 @@ def write_snapshots(connection: sqlite3.Connection, snapshots: Mapping[str, Snap
         raise
 
 
+def quick_check(connection: sqlite3.Connection) -> str:
+    """Verify the whole file and give SQLite's verdict."""
+    (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    found: str = verdict
+    return found
+
+
 @contextmanager
 def _one_moment(connection: sqlite3.Connection) -> Generator[None]:
     """Let several queries see the same state of the file."""
@@ -137,6 +160,10 @@ def _one_moment(connection: sqlite3.Connection) -> Generator[None]:
     finally:
         if connection.in_transaction:
             connection.execute("COMMIT")
+
+
+def _slot_bounds(slot: int, offset: int) -> tuple[int, int]:
+    return (slot << SLOT_BITS) + offset, (slot + 1) << SLOT_BITS
 
 
 def _in_categories(categories: Sequence[str] | None) -> tuple[str, list[str]]:

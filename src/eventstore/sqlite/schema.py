@@ -43,8 +43,14 @@ _TABLES: Final = (
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
 )
 
-EVENT_COLUMNS: Final = ", ".join(("position", *StoredEvent._fields[1:]))
-INSERT_EVENT: Final = f"INSERT INTO events ({EVENT_COLUMNS}) VALUES ({', '.join('?' * len(StoredEvent._fields))})"  # noqa: S608
+# A position is a slot and an offset in it: one slot per partition, so that several partitions share the one table.
+SLOT_BITS: Final = 44
+_OFFSET: Final = (1 << SLOT_BITS) - 1
+EVENT_COLUMNS: Final = ", ".join((f"position & {_OFFSET}", *StoredEvent._fields[1:]))
+INSERT_EVENT: Final = (
+    f"INSERT INTO events (position, {', '.join(StoredEvent._fields[1:])}) "  # noqa: S608
+    f"VALUES ({', '.join('?' * len(StoredEvent._fields))})"
+)
 
 
 def create_or_check(connection: sqlite3.Connection, path: Path, new_log_id: str) -> str:

@@ -1,0 +1,94 @@
+"""The one table of what brokers and clients answer: what it means for a write, and what to do about it."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import Final, NamedTuple
+
+NO_ANSWER: Final = -101
+"""Ours: the connection broke or timed out after the request was sent."""
+NOT_SENT: Final = -102
+"""Ours: there is no connection to the broker, so the request was not sent."""
+NO_LEADER: Final = -103
+"""Ours: nobody is known to lead the partition."""
+
+
+class Reaction(Enum):
+    """What an answer means for the request that it answers."""
+
+    DONE = auto()
+    """It happened."""
+    AGAIN = auto()
+    """It did not happen, and the same request may succeed in a moment."""
+    DOUBT = auto()
+    """Nobody knows whether it happened; the same batch under the same sequence is safe to send again."""
+    FENCED = auto()
+    """It did not happen: a newer owner has begun."""
+    RESTART = auto()
+    """The broker's memory of this producer and ours differ: begin a new epoch, then look in the log."""
+    REFUSED = auto()
+    """It did not happen and never will: somebody has to change something."""
+
+
+class Answer(NamedTuple):
+    """One line of the table.
+
+    Attributes:
+        name: The protocol's name for the code.
+        reaction: What it means.
+        remedy: For people, if somebody has to do something.
+    """
+
+    name: str
+    reaction: Reaction
+    remedy: str = "it usually passes by itself; see the broker's log if it does not"
+
+
+# Codes: https://kafka.apache.org/protocol#protocol_error_codes
+ANSWERS: Final[dict[int, Answer]] = {
+    NO_ANSWER: Answer("no answer from the broker", Reaction.DOUBT, "check that the broker runs and is reachable"),
+    NOT_SENT: Answer("no connection to the broker", Reaction.AGAIN, "check that the broker runs and is reachable"),
+    NO_LEADER: Answer("no known leader", Reaction.AGAIN, "check that the partition's brokers run"),
+    0: Answer("NONE", Reaction.DONE),
+    -1: Answer("UNKNOWN_SERVER_ERROR", Reaction.DOUBT, "see the broker's log"),
+    2: Answer("CORRUPT_MESSAGE", Reaction.AGAIN),
+    3: Answer("UNKNOWN_TOPIC_OR_PARTITION", Reaction.AGAIN, "check that the topic still exists: eventstore topics check"),
+    5: Answer("LEADER_NOT_AVAILABLE", Reaction.AGAIN),
+    6: Answer("NOT_LEADER_OR_FOLLOWER", Reaction.AGAIN),
+    7: Answer("REQUEST_TIMED_OUT", Reaction.DOUBT, "the replicas are slow: check them"),
+    10: Answer("MESSAGE_TOO_LARGE", Reaction.REFUSED, "raise max.message.bytes: eventstore topics apply"),
+    13: Answer("NETWORK_EXCEPTION", Reaction.DOUBT),
+    14: Answer("COORDINATOR_LOAD_IN_PROGRESS", Reaction.AGAIN),
+    15: Answer("COORDINATOR_NOT_AVAILABLE", Reaction.AGAIN),
+    16: Answer("NOT_COORDINATOR", Reaction.AGAIN),
+    18: Answer("RECORD_LIST_TOO_LARGE", Reaction.REFUSED, "raise the topic's segment.bytes"),
+    19: Answer("NOT_ENOUGH_REPLICAS", Reaction.AGAIN, "start the brokers that are down: min.insync.replicas is not met"),
+    20: Answer("NOT_ENOUGH_REPLICAS_AFTER_APPEND", Reaction.DOUBT, "start the brokers that are down"),
+    29: Answer("TOPIC_AUTHORIZATION_FAILED", Reaction.REFUSED, "grant Describe and Write on the topic"),
+    31: Answer("CLUSTER_AUTHORIZATION_FAILED", Reaction.REFUSED, "grant Write on the topic"),
+    32: Answer("INVALID_TIMESTAMP", Reaction.REFUSED, "set message.timestamp.type=LogAppendTime: eventstore topics apply"),
+    45: Answer("OUT_OF_ORDER_SEQUENCE_NUMBER", Reaction.RESTART),
+    46: Answer("DUPLICATE_SEQUENCE_NUMBER", Reaction.RESTART),
+    47: Answer("INVALID_PRODUCER_EPOCH", Reaction.FENCED),
+    48: Answer("INVALID_TXN_STATE", Reaction.REFUSED, "somebody opened a transaction under the writer's id: find it"),
+    49: Answer("INVALID_PRODUCER_ID_MAPPING", Reaction.RESTART),
+    51: Answer("CONCURRENT_TRANSACTIONS", Reaction.AGAIN),
+    53: Answer(
+        "TRANSACTIONAL_ID_AUTHORIZATION_FAILED", Reaction.REFUSED, "grant Describe and Write on the transactional ids"
+    ),
+    56: Answer("KAFKA_STORAGE_ERROR", Reaction.DOUBT, "the broker's disk failed: check it"),
+    58: Answer("SASL_AUTHENTICATION_FAILED", Reaction.REFUSED, "check user and password"),
+    59: Answer("UNKNOWN_PRODUCER_ID", Reaction.RESTART),
+    72: Answer("LISTENER_NOT_FOUND", Reaction.AGAIN),
+    74: Answer("FENCED_LEADER_EPOCH", Reaction.AGAIN),
+    75: Answer("UNKNOWN_LEADER_EPOCH", Reaction.AGAIN),
+    87: Answer("INVALID_RECORD", Reaction.REFUSED, "the topic must have cleanup.policy=compact: eventstore topics check"),
+    89: Answer("THROTTLING_QUOTA_EXCEEDED", Reaction.AGAIN, "raise the quota of this user"),
+    90: Answer("PRODUCER_FENCED", Reaction.FENCED),
+    100: Answer("UNKNOWN_TOPIC_ID", Reaction.AGAIN),
+}
+
+
+def answer_for(code: int) -> Answer:
+    """Give the meaning of a code; one that nobody has heard of may mean anything."""
+    return ANSWERS.get(code) or Answer(f"error {code}", Reaction.DOUBT, "see the broker's log")

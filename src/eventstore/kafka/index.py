@@ -1,0 +1,289 @@
+"""The local index: the log's partitions in one SQLite file, to read streams by name. It is disposable.
+
+It holds committed data only and follows behind the log. Rows and the place up to which they are complete move in one
+transaction, so whatever happens to the process, reading goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+from eventstore.background import Background
+from eventstore.core.errors import ConfigurationError, CorruptLogError
+from eventstore.core.records import Partition, Snapshot, StoredEvent
+from eventstore.kafka.records import LeaseRule
+from eventstore.kafka.schema import Places, open_index
+from eventstore.ports import Page, StreamQuery, StreamSummary, Volume
+from eventstore.sqlite import reading
+from eventstore.sqlite.connections import ConnectionPool, connect
+from eventstore.sqlite.errors import translated
+from eventstore.sqlite.schema import INSERT_EVENT, SLOT_BITS
+
+T = TypeVar("T")
+_LOGGER: Final = logging.getLogger(__name__)
+_BUSY_SECONDS: Final = 10.0
+_MOST_PENDING: Final = 20_000
+"""So many events may wait to be written: the bound on how far the index lags behind what was read or appended."""
+_INSERT: Final = INSERT_EVENT.replace("INSERT", "INSERT OR IGNORE", 1)
+_MOVE: Final = "UPDATE partitions SET next_offset = ?, lease = ?, open_producers = ?, skipped = ? WHERE slot = ?"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What to add to the index, and what is true of a partition when it is added.
+
+    Attributes:
+        partition: Which partition.
+        events: In order.
+        next_offset: Everything before it is in the index then.
+        rule: What decides about the next record.
+    """
+
+    partition: Partition
+    events: Sequence[StoredEvent]
+    next_offset: int
+    rule: LeaseRule
+
+
+class Index:
+    """Reads streams of all partitions, complete up to a known offset of each.
+
+    Args:
+        path: The file; this process's alone.
+        log_id: Which log it is an index of.
+        readers: How many reads run at the same time.
+    """
+
+    def __init__(self, path: Path, log_id: str, readers: int = 2) -> None:
+        self.path: Final = path
+        self._log_id: Final = log_id
+        self._writer: Final = ConnectionPool(self._connect, 1, "eventstore-index-writer")
+        self._readers: Final = ConnectionPool(self._connect, readers, "eventstore-index-reader")
+        self._background: Final = Background()
+        self._places: Places = {}
+        self._pending: list[Progress] = []
+        self._pending_events = 0
+        self._wanted: Final = asyncio.Event()
+        self._moved = asyncio.Event()
+        self._failure: BaseException | None = None
+        self.rules: Final[dict[Partition, LeaseRule]] = {}
+        self.positions: Final[dict[Partition, int]] = {}
+
+    async def __aenter__(self) -> Self:
+        """Open the file; one that is damaged or belongs to another log is set aside and begun anew."""
+        try:
+            await self._open()
+        except CorruptLogError:
+            await self._writer.close()
+            _set_aside(self.path)
+            await self._open()
+        await self._readers.start()
+        self._background.start(self._run(), "eventstore-index")
+        return self
+
+    async def _open(self) -> None:
+        await self._writer.start()
+        self._places = await self._write(lambda connection: open_index(connection, self.path, self._log_id))
+        for name, place in self._places.items():
+            self.positions[name], self.rules[name] = place.next_offset, place.rule
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Write what is pending and close the file."""
+        try:
+            if self._failure is None:
+                await self.flush()
+        finally:
+            self._wake()
+            await self._background.close()
+            await self._readers.close()
+            await self._writer.close()
+
+    async def flush(self) -> None:
+        """Return when everything that was put in so far is in the file."""
+        while self._pending_events or self._pending:
+            await self._next_move()
+
+    async def put(self, progress: Progress) -> None:
+        """Take more of a partition in, in order; waits while too much is pending."""
+        while self._pending_events >= _MOST_PENDING:
+            await self._next_move()
+        self.offer(progress)
+
+    def offer(self, progress: Progress) -> None:
+        """Take more of a partition in, in order, at once."""
+        self._pending.append(progress)
+        self._pending_events += len(progress.events)
+        self._wanted.set()
+
+    @property
+    def lag(self) -> int:
+        """How many events wait to be written."""
+        return self._pending_events
+
+    async def reached(self, partition: Partition, offset: int) -> None:
+        """Return once everything before an offset is in the index."""
+        while self.positions[partition] < offset:
+            await self._next_move()
+
+    async def moved(self) -> None:
+        """Return when the index has moved, or may have."""
+        await self._next_move()
+
+    async def _next_move(self) -> None:
+        if self._failure is not None:
+            message = f"the index {self.path} can no longer be written: {self._failure}"
+            raise CorruptLogError(message) from self._failure
+        await self._moved.wait()
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                await self._wanted.wait()
+                self._wanted.clear()
+                pending, self._pending = self._pending, []
+                await self._write(lambda connection: self._add(connection, pending))
+                for progress in pending:
+                    self.positions[progress.partition] = progress.next_offset
+                    self._pending_events -= len(progress.events)
+                self._wake()
+        except Exception as error:
+            self._failure = error
+            self._wake()
+            raise
+
+    def _wake(self) -> None:
+        # A fresh event for every move: a waiter that took the old one before it looked misses nothing.
+        self._moved.set()
+        self._moved = asyncio.Event()
+
+    def _add(self, connection: sqlite3.Connection, pending: Sequence[Progress]) -> None:
+        rows: list[tuple[object, ...]] = []
+        newest: dict[Partition, Progress] = {}
+        for progress in pending:
+            base = self._places[progress.partition].slot << SLOT_BITS
+            rows += [(base + event[0], *event[1:]) for event in progress.events]
+            newest[progress.partition] = progress
+        moves = [
+            (at.next_offset, at.rule.lease, json.dumps(sorted(at.rule.open_producers)), at.rule.skipped, slot)
+            for slot, at in ((self._places[name].slot, progress) for name, progress in newest.items())
+        ]
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            inserted = connection.executemany(_INSERT, rows).rowcount if rows else 0
+            connection.executemany(_MOVE, moves)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.rollback()
+            raise
+        if inserted < len(rows):
+            _LOGGER.error(
+                "%d events stand at a version that an earlier event has, or repeat a command; the first ones count. "
+                "Find out who else writes to the topics: eventstore topics check",
+                len(rows) - inserted,
+            )
+
+    def _slot(self, partition: Partition) -> int:
+        place = self._places.get(partition)
+        if place is None:
+            message = f"there is no partition {partition!r}; there are {', '.join(self._places) or 'none'}"
+            raise ConfigurationError(message)
+        return place.slot
+
+    async def add_partitions(self, partitions: Sequence[Partition]) -> None:
+        """Make room for partitions that are not in the index yet."""
+        new = [name for name in partitions if name not in self._places]
+        first = max((place.slot for place in self._places.values()), default=-1) + 1
+
+        def insert(connection: sqlite3.Connection) -> None:
+            connection.executemany(
+                "INSERT INTO partitions (slot, name) VALUES (?, ?)", list(enumerate(new, first))
+            )
+
+        if new:
+            await self._write(insert)
+            self._places = await self._write(lambda connection: open_index(connection, self.path, self._log_id))
+            for name in new:
+                self.positions[name], self.rules[name] = 0, self._places[name].rule
+
+    async def read_streams(self, queries: Sequence[StreamQuery]) -> Sequence[Sequence[StoredEvent]]:
+        """Read streams by name."""
+        return await self._read(lambda connection: reading.read_streams(connection, queries))
+
+    async def read_versions(self, streams: Sequence[str]) -> Mapping[str, int]:
+        """Give where streams stand."""
+        return await self._read(lambda connection: reading.read_versions(connection, streams))
+
+    async def find_commands(self, command_ids: Sequence[bytes]) -> Mapping[bytes, Sequence[StoredEvent]]:
+        """Find the events of commands."""
+        return await self._read(lambda connection: reading.find_commands(connection, command_ids))
+
+    async def list_streams(self, prefix: str, after: str, limit: int) -> Sequence[StreamSummary]:
+        """List streams in name order."""
+        return await self._read(lambda connection: reading.list_streams(connection, prefix, after, limit))
+
+    async def read(self, partition: Partition, offset: int, limit: int, categories: Sequence[str] | None) -> Page:
+        """Read events of a partition in order."""
+        slot = self._slot(partition)
+
+        def read_end(connection: sqlite3.Connection) -> int:
+            (end,) = connection.execute("SELECT next_offset FROM partitions WHERE slot = ?", (slot,)).fetchone()
+            found: int = end
+            return found
+
+        return await self._read(
+            lambda connection: reading.read_page(connection, offset, limit, categories, read_end, slot)
+        )
+
+    async def measure(self, partition: Partition, offset: int, categories: Sequence[str] | None) -> Volume:
+        """Count events and bytes of a partition from an offset on."""
+        slot = self._slot(partition)
+        return await self._read(lambda connection: reading.measure(connection, offset, categories, slot))
+
+    async def read_snapshots(self, streams: Sequence[str]) -> Mapping[str, Snapshot]:
+        """Give the snapshots there are."""
+        return await self._read(lambda connection: reading.read_snapshots(connection, streams))
+
+    async def write_snapshots(self, snapshots: Mapping[str, Snapshot]) -> None:
+        """Keep snapshots."""
+        await self._write(lambda connection: reading.write_snapshots(connection, snapshots))
+
+    async def check(self) -> str:
+        """Verify the whole file and give SQLite's verdict, `"ok"` if it is sound."""
+        return await self._read(reading.quick_check)
+
+    def _connect(self) -> sqlite3.Connection:
+        with translated(self.path, "opening"):
+            connection = connect(self.path, _BUSY_SECONDS)
+            # A crash of the machine may cost the newest transactions, whole ones: they are read from the log again.
+            connection.execute("PRAGMA synchronous = NORMAL")
+            return connection
+
+    async def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._readers.run(lambda connection: self._translated(query, connection, "reading"))
+
+    async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._writer.run(lambda connection: self._translated(work, connection, "writing"))
+
+    def _translated(self, work: Callable[[sqlite3.Connection], T], connection: sqlite3.Connection, doing: str) -> T:
+        with translated(self.path, doing):
+            return work(connection)
+
+
+def _set_aside(path: Path) -> None:
+    aside = path.with_name(f"{path.name}.set-aside")
+    _LOGGER.warning("the index %s is damaged or not of this log: it is now %s, and built anew", path, aside.name)
+    for suffix in ("", "-wal", "-shm"):
+        file = path.with_name(path.name + suffix)
+        if file.exists():
+            file.replace(aside.with_name(aside.name + suffix))

@@ -1,0 +1,160 @@
+"""What stands in an events topic: events, claims, fences and barriers, and the rule that says which of them count.
+
+An event's key is `<id>:<version>:<lease>`; everything else has a key that starts with a NUL, which no id contains:
+
+    \\0claim:<lease>            the next owner begins; events of every other lease are void from here on
+    \\0fence:<producer id>      a former owner's producer id is shut out at the broker for good
+    \\0barrier:<producer id>    an owner made sure that it still is one
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, TypeAlias
+
+from eventstore.core.records import StoredEvent
+from eventstore.ports import StreamCommit
+
+Headers: TypeAlias = list[tuple[str, bytes]]
+
+_CONTROL: Final = b"\x00"
+_CLAIM: Final = b"\x00claim:"
+_FENCE: Final = b"\x00fence:"
+_BARRIER: Final = b"\x00barrier:"
+_LEASE: Final = "lease"
+
+
+class Record(NamedTuple):
+    """A Kafka record, as written or read."""
+
+    key: bytes
+    value: bytes | None
+    headers: Headers
+
+
+class Claim(NamedTuple):
+    """An owner's first record: from its offset on, only events of its lease count.
+
+    Attributes:
+        lease: 64 random bits in hexadecimal.
+        producer_id: Under which the owner writes.
+        epoch: Under which the owner writes.
+        owner: The process, for people.
+        at: Microseconds since 1970.
+    """
+
+    lease: str
+    producer_id: int
+    epoch: int
+    owner: str
+    at: int
+
+
+def claim_record(claim: Claim) -> Record:
+    """Write a claim; its key is unique, so compaction keeps it for ever."""
+    value = {"producer_id": claim.producer_id, "epoch": claim.epoch, "owner": claim.owner, "at": claim.at}
+    return Record(_CLAIM + claim.lease.encode(), json.dumps(value).encode(), [(_LEASE, claim.lease.encode())])
+
+
+def fence_record(producer_id: int) -> Record:
+    """Write the record that shuts a producer id out; it is sent under that id's last epoch."""
+    return Record(_FENCE + b"%d" % producer_id, b"{}", [])
+
+
+def barrier_record(producer_id: int, lease: str) -> Record:
+    """Write a barrier; compaction keeps only the newest."""
+    return Record(_BARRIER + b"%d" % producer_id, b"{}", [(_LEASE, lease.encode())])
+
+
+def event_records(commit: StreamCommit, lease: str) -> list[Record]:
+    """Write a command's events."""
+    _, _, aggregate_id = commit.stream.partition("-")
+    size, version, lease_header = len(commit.events), commit.expected_version, (_LEASE, lease.encode())
+    command = ("command_id", commit.command_id)
+    return [
+        Record(
+            f"{aggregate_id}:{version + index}:{lease}".encode(),
+            event.envelope,
+            [
+                lease_header,
+                ("event_id", event.event_id),
+                ("event_type", event.event_type.encode()),
+                ("schema_version", b"%d" % event.schema_version),
+                command,
+                ("part", b"%d/%d" % (index, size)),
+                ("occurred_at", b"%d" % event.occurred_at),
+            ],
+        )
+        for index, event in enumerate(commit.events, 1)
+    ]
+
+
+def stored_events(commit: StreamCommit, first_offset: int) -> list[StoredEvent]:
+    """Give a command's events as a reader will see them."""
+    size, version = len(commit.events), commit.expected_version
+    return [
+        StoredEvent(
+            first_offset + index - 1, commit.stream, version + index, event.event_type, event.schema_version,
+            event.event_id, commit.command_id, index, size, event.occurred_at, event.envelope,
+        )
+        for index, event in enumerate(commit.events, 1)
+    ]  # fmt: skip
+
+
+@dataclass(slots=True)
+class LeaseRule:
+    """Decides, record by record in the order of offsets, what counts; every reader comes to the same result.
+
+    Attributes:
+        category: The category whose partition this is.
+        lease: The lease in force; empty before the first claim.
+        open_producers: Producer ids of former owners that no fence record shuts out yet.
+        skipped: How many records did not count so far: late writes of a former owner, or somebody else's.
+    """
+
+    category: str
+    lease: str = ""
+    open_producers: set[int] = field(default_factory=set[int])
+    skipped: int = 0
+
+    def read(self, offset: int, key: bytes | None, value: bytes | None, headers: Headers | None) -> StoredEvent | None:
+        """Take the next record.
+
+        Returns:
+            The event, or None if the record is none that counts.
+        """
+        if key is None or key.startswith(_CONTROL):
+            self._control(key or b"", value)
+            return None
+        try:
+            lease, *described = headers or ()
+            if lease[1].decode() == self.lease and value is not None:
+                return self._event(offset, key, value, described)
+        except (ValueError, IndexError):
+            pass
+        self.skipped += 1
+        return None
+
+    def _event(self, offset: int, key: bytes, value: bytes, headers: Sequence[tuple[str, bytes]]) -> StoredEvent:
+        aggregate_id, version, _ = key.decode().rsplit(":", 2)
+        (_, event_id), (_, kind), (_, schema), (_, command_id), (_, part), (_, occurred_at) = headers
+        index, size = part.split(b"/")
+        return StoredEvent(
+            offset, f"{self.category}-{aggregate_id}", int(version), kind.decode(), int(schema),
+            event_id, command_id, int(index), int(size), int(occurred_at), value,
+        )  # fmt: skip
+
+    def _control(self, key: bytes, value: bytes | None) -> None:
+        try:
+            if key.startswith(_CLAIM):
+                claimed = json.loads(value or b"")
+                self.open_producers.add(int(claimed["producer_id"]))
+                self.lease = key[len(_CLAIM) :].decode()
+            elif key.startswith(_FENCE):
+                self.open_producers.discard(int(key[len(_FENCE) :]))
+            elif not key.startswith(_BARRIER):
+                self.skipped += 1
+        except (ValueError, KeyError, TypeError):
+            self.skipped += 1

@@ -1,0 +1,175 @@
+"""The few requests of Kafka's protocol that the fenced append needs, on one client shared by all partitions.
+
+Built on aiokafka's protocol layer, since no client's producer lets its caller choose producer id, epoch and sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Self
+
+from aiokafka.client import AIOKafkaClient, CoordinationType
+from aiokafka.errors import KafkaError
+from aiokafka.protocol.offset import OffsetRequest
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.protocol.transaction import InitProducerIdRequest
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.structs import TopicPartition
+
+from eventstore.kafka.connection import Connection
+from eventstore.kafka.errors import NO_ANSWER, NO_LEADER, NOT_SENT
+from eventstore.kafka.records import Record
+
+REQUEST_SECONDS: Final = 3.0
+"""After this long without an answer the connection is closed and the request counts as one of unknown outcome."""
+
+_ACKS_ALL: Final = -1
+_MAGIC: Final = 2
+_LATEST: Final = -1
+_CONSUMER: Final = -1
+_READ_UNCOMMITTED: Final = 0
+_MAX_BATCH: Final = 2**30
+_TRANSACTION_MS: Final = 10_000
+
+
+class ProducerIdentity(NamedTuple):
+    """Under what a batch is written; the partition's leader refuses epochs older than the newest it has seen."""
+
+    producer_id: int
+    epoch: int
+
+
+class Reply(NamedTuple):
+    """What became of a request.
+
+    Attributes:
+        code: The broker's error code, 0 for success, or one of ours below -100 if it did not answer.
+        value: What was asked for, if the code is 0.
+    """
+
+    code: int
+    value: int = -1
+
+
+class Wire:
+    """Speaks to the brokers; requests never raise for what a broker or a connection does: the reply's code tells.
+
+    Args:
+        connection: Where and how.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection: Final = connection
+        self._client: Any = None  # aiokafka has no types; nothing of it leaves this file
+
+    async def __aenter__(self) -> Self:
+        """Connect.
+
+        Raises:
+            KafkaError: No broker answers; the log translates it.
+        """
+        self._client = AIOKafkaClient(
+            **self._connection.aiokafka(), request_timeout_ms=int(REQUEST_SECONDS * 1000), metadata_max_age_ms=60_000
+        )
+        try:
+            await self._client.bootstrap()
+        except BaseException:
+            await self._client.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Disconnect."""
+        await self._client.close()
+
+    async def know(self, topics: Sequence[str]) -> None:
+        """Learn who leads the partitions of some topics."""
+        await self._client.set_topics(topics)
+
+    async def refresh(self) -> None:
+        """Learn anew who leads which partition."""
+        await self._client.force_metadata_update()
+
+    async def init_producer_id(self, transactional_id: str) -> tuple[int, ProducerIdentity]:
+        """Take the next epoch of a transactional id; every older one is fenced once a batch of the new one is in.
+
+        Args:
+            transactional_id: The partition's.
+
+        Returns:
+            The broker's error code, and the identity if it is 0.
+        """
+        nobody = ProducerIdentity(-1, -1)
+        try:
+            node = await self._client.coordinator_lookup(CoordinationType.TRANSACTION, transactional_id)
+            answer = await self._client.send(node, InitProducerIdRequest(transactional_id, _TRANSACTION_MS))
+        except KafkaError as error:
+            return _code_of(error), nobody
+        except (TimeoutError, OSError, AssertionError):
+            return NO_ANSWER, nobody
+        return answer.error_code, ProducerIdentity(answer.producer_id, answer.producer_epoch)
+
+    async def produce(self, topic: str, number: int, batch: bytes, timeout: float) -> Reply:
+        """Send one record batch, to be acknowledged by all in-sync replicas.
+
+        Args:
+            topic: Where to.
+            number: Which partition.
+            batch: From `encode_batch`.
+            timeout: Seconds that the leader may wait for its replicas.
+
+        Returns:
+            The code, and the batch's first offset if it is 0.
+        """
+        leader = self._client.cluster.leader_for_partition(TopicPartition(topic, number))
+        if leader is None or leader == -1:
+            return Reply(NO_LEADER)
+        request = ProduceRequest(None, _ACKS_ALL, int(timeout * 1000), [(topic, [(number, batch)])])
+        try:
+            if not await self._client.ready(leader, group=number):
+                return Reply(NOT_SENT)
+            answer = await self._client.send(leader, request, group=number)
+        except (KafkaError, TimeoutError, OSError):
+            return Reply(NO_ANSWER)
+        _, ((_, code, offset, *_),) = answer.topics[0]
+        return Reply(code, offset)
+
+    async def end_offset(self, topic: str, number: int) -> Reply:
+        """Ask the leader for one past the newest offset that is replicated."""
+        leader = self._client.cluster.leader_for_partition(TopicPartition(topic, number))
+        if leader is None or leader == -1:
+            return Reply(NO_LEADER)
+        request = OffsetRequest(_CONSUMER, _READ_UNCOMMITTED, [(topic, [(number, _LATEST)])])
+        try:
+            answer = await self._client.send(leader, request)
+        except (KafkaError, TimeoutError, OSError):
+            return Reply(NO_ANSWER)
+        _, ((_, code, _, offset),) = answer.topics[0]
+        return Reply(code, offset)
+
+
+def encode_batch(records: Sequence[Record], identity: ProducerIdentity, sequence: int) -> bytes:
+    """Encode records as one batch of the message format 2: all of them are stored, or none.
+
+    Args:
+        records: At least one.
+        identity: Under which to write.
+        sequence: Number of the first record in its producer's epoch and partition.
+
+    Returns:
+        The batch.
+    """
+    builder: Any = DefaultRecordBatchBuilder(_MAGIC, 0, 0, *identity, sequence, _MAX_BATCH)
+    for position, (key, value, headers) in enumerate(records):
+        builder.append(position, None, key, value, headers)
+    return bytes(builder.build())
+
+
+def _code_of(error: KafkaError) -> int:
+    code: int = getattr(error, "errno", NO_ANSWER)
+    return code if code > 0 else NO_ANSWER
+
+
