@@ -60,6 +60,12 @@ class Application:
         )
 
     @property
+    def categories(self) -> list[str]:
+        """The categories whose events are written or read, in order of their names."""
+        named = (name for cls in (*self.projections, *self.processes) for name in cls.definition.categories)
+        return sorted({*self.aggregates, *named})
+
+    @property
     def has_read_models(self) -> bool:
         """Whether a query store is needed at all."""
         return bool(self.projections or self.processes)

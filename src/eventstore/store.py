@@ -71,6 +71,7 @@ class EventStore:
         self.log: Final = log
         self.settings: Final = settings or Settings()
         self.application: Final = Application(aggregates, projections, processes)
+        log.declare(self.application.categories)
         self._where: Final = query_store if query_store is not None else log.suggested_query_store
         if self._where is None and self.application.has_read_models:
             message = 'name a place for the read models: EventStore(..., query_store="postgresql://..." or "read.db")'

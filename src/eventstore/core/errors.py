@@ -8,6 +8,7 @@
     |- StoreUnavailableError         log or query store out of reach   -> retry later; nothing was written
     |  `- LogUnavailableError        ... the event log
     |- AppendOutcomeUnknownError     written or not, nobody can tell   -> repeat with the same command id
+    |- AnswerLostError               the owner sent no answer         -> internal: ask again with the same id
     |- EventSchemaError              data and code do not fit          -> fix the data or deploy the right code
     |  |- UnknownEventTypeError      ... no class has this type
     |  |- UndecodableEventError      ... stored bytes do not fit the class
@@ -117,6 +118,12 @@ class AppendOutcomeUnknownError(EventStoreError):
         )
         self.command_ids = command_ids
         self.cause = cause
+
+
+class AnswerLostError(EventStoreError):
+    """A message went to another process and no answer came in time. Internal: ask again with the same command id."""
+
+    retriable = True
 
 
 class EventSchemaError(EventStoreError):

@@ -5,6 +5,7 @@ may raise `StoreClosedError` outside `async with`. Cancellation is never wrapped
 a cancelled write happens or does not happen as a whole.
 """
 
+from eventstore.ports.channel import Answering, CommandChannel
 from eventstore.ports.environment import Clock, Entropy
 from eventstore.ports.log import (
     Appended,
@@ -26,8 +27,10 @@ from eventstore.ports.log import (
 from eventstore.ports.query_store import QueryStore, QueryTransaction, RowReader
 
 __all__ = [
+    "Answering",
     "Appended",
     "Clock",
+    "CommandChannel",
     "CommitOutcome",
     "Conflicted",
     "Duplicated",

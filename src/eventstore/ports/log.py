@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import NamedTuple, Protocol, Self, TypeAlias
 
 from eventstore.core.records import Partition, Snapshot, StoredEvent
+from eventstore.ports.channel import CommandChannel
 
 
 class NewEvent(NamedTuple):
@@ -170,7 +171,7 @@ class StreamWriter(Protocol):
         Raises:
             LogUnavailableError: Certainly nothing of the batch was written.
             AppendOutcomeUnknownError: It may have been written and could not be looked up.
-            OwnershipLostError: Another process owns the partition; nothing was written.
+            OwnershipLostError: Another process owns the partition; nothing of the batch was written, now or later.
             CorruptLogError: Stored data is damaged; nothing was written.
         """
         ...
@@ -239,6 +240,19 @@ class EventLog(StreamReader, StreamWriter, PartitionReader, SnapshotStore, Proto
 
     `async with` opens it and closes it; both are safe to cancel.
     """
+
+    def declare(self, categories: Sequence[str]) -> None:
+        """Name the categories that will be written and read: a log that keeps them apart needs them to open.
+
+        Args:
+            categories: Added to those named before.
+        """
+        ...
+
+    @property
+    def channel(self) -> CommandChannel | None:
+        """The way to the process that may write a partition; None where every process may write every partition."""
+        ...
 
     def exists(self) -> bool:
         """Tell whether there is a log already, so that tools that only read need not create one."""

@@ -103,6 +103,14 @@ class SqliteLog:
         with translated(self.path, "opening"):
             return create_or_check(connection, self.path, self._environment.new_id().hex)
 
+    def declare(self, categories: Sequence[str]) -> None:
+        """Do nothing: all categories share the file."""
+
+    @property
+    def channel(self) -> None:
+        """None: every process that opens the file may write."""
+        return
+
     @property
     def log_id(self) -> str:
         """Identify this log, whatever the file is called.

@@ -10,7 +10,16 @@ from typing import Any, Final, Literal, Self, TypeAlias
 
 from eventstore.core.errors import AppendOutcomeUnknownError, EventStoreError, LogUnavailableError
 from eventstore.core.records import Partition, Snapshot, StoredEvent
-from eventstore.ports import CommitOutcome, EventLog, Page, StreamCommit, StreamQuery, StreamSummary, Volume
+from eventstore.ports import (
+    CommandChannel,
+    CommitOutcome,
+    EventLog,
+    Page,
+    StreamCommit,
+    StreamQuery,
+    StreamSummary,
+    Volume,
+)
 
 Fault: TypeAlias = Literal["refuse", "lose answer", "hang"]
 
@@ -61,6 +70,15 @@ class FaultyLog:
     ) -> None:
         """Close the log behind."""
         await self._log.__aexit__(kind, error, trace)
+
+    def declare(self, categories: Sequence[str]) -> None:
+        """Tell the log behind."""
+        self._log.declare(categories)
+
+    @property
+    def channel(self) -> CommandChannel | None:
+        """That of the log behind."""
+        return self._log.channel
 
     def exists(self) -> bool:
         """Ask the log behind."""

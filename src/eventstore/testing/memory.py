@@ -14,6 +14,7 @@ from eventstore.core.records import Partition, Snapshot, StoredEvent
 from eventstore.environment import Environment
 from eventstore.ports import (
     Appended,
+    CommandChannel,
     CommitOutcome,
     Conflicted,
     Duplicated,
@@ -56,6 +57,14 @@ class MemoryLog:
         """Close the log; its events stay."""
         self._open = False
         self._wake()
+
+    def declare(self, categories: Sequence[str]) -> None:
+        """Do nothing: all categories share the partitions."""
+
+    @property
+    def channel(self) -> CommandChannel | None:
+        """None: whoever has the object may write."""
+        return None
 
     def exists(self) -> bool:
         """Tell that it is there."""
