@@ -1,8 +1,10 @@
-"""pytest fixtures: `manual_clock`, `memory_log`, `sqlite_log` and `postgres_url`."""
+"""pytest fixtures: `manual_clock`, `memory_log`, `sqlite_log`, `postgres_url` and `kafka_bootstrap`."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -39,3 +41,22 @@ def postgres_url() -> Generator[str]:
 
     with postgres_server() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap() -> Generator[str]:
+    """Give the address of a real Kafka broker that runs as long as the tests do.
+
+    Without one, and without what it takes to start one, the test is skipped; with `CI=true` it fails.
+    """
+    from eventstore.core.errors import ConfigurationError  # noqa: PLC0415
+    from eventstore.testing.kafka import kafka_server  # noqa: PLC0415
+
+    with ExitStack() as stack:
+        try:
+            bootstrap = stack.enter_context(kafka_server())
+        except ConfigurationError as missing:
+            if os.environ.get("CI") == "true":
+                raise
+            pytest.skip(str(missing))
+        yield bootstrap

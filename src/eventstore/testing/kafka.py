@@ -1,0 +1,173 @@
+"""A real Apache Kafka for tests, of one or three nodes, that leaves nothing behind.
+
+`kafka_server()` yields the address of the broker named in `KAFKA_BOOTSTRAP`, or of one started for the occasion.
+`KafkaCluster` is for tests that kill, pause and restart nodes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final, Self
+from uuid import uuid4
+
+from eventstore.core.errors import ConfigurationError, StoreUnavailableError
+from eventstore.testing.guard import DirectoryGuard
+from eventstore.testing.kafka_config import addresses, server_properties
+from eventstore.testing.kafka_installation import find_installation
+from eventstore.testing.kafka_node import KafkaNode
+
+_START_SECONDS: Final = 60.0
+
+
+@contextmanager
+def kafka_server() -> Generator[str]:
+    """Yield the bootstrap address of a broker that runs for the length of the block.
+
+    Raises:
+        ConfigurationError: Neither `KAFKA_BOOTSTRAP` nor anything to start is there.
+        StoreUnavailableError: A broker was started and did not come up; says what it logged.
+    """
+    if named := os.environ.get("KAFKA_BOOTSTRAP"):
+        yield named
+        return
+    with KafkaCluster() as cluster:
+        yield cluster.bootstrap
+
+
+class KafkaCluster:
+    """One throwaway cluster of local processes, of which nothing remains after the block.
+
+    It is also gone when the process that started it is, even by `kill -9`. Both `with` and `async with` work; the
+    latter does not block the event loop. Nodes keep their ports and data over `kill`, `stop` and `start`.
+    """
+
+    def __init__(
+        self,
+        *,
+        nodes: int = 1,
+        settings: Mapping[str, str] | None = None,
+        port: int | None = None,
+        directory: Path | None = None,
+    ) -> None:
+        """Describe it; entering the block starts it.
+
+        Args:
+            nodes: How many; 3 tolerate the death of one.
+            settings: Broker settings beyond the defaults, for example `{"log.cleaner.backoff.ms": "100"}`.
+            port: The first node's, the others follow; None for any free ones.
+            directory: Where to keep the data after the block, and to go on with it; None for a temporary one.
+        """
+        self.nodes: list[KafkaNode] = []
+        self._count = nodes
+        self._settings = dict(settings or {})
+        self._port = port
+        self._kept = directory
+        self._directory: Path | None = None
+        self._guard: DirectoryGuard | None = None
+        # Starting happens in a thread that cannot be cancelled: once this is set, it starts nothing more.
+        self._ended = False
+        self._lock = threading.Lock()
+
+    @property
+    def bootstrap(self) -> str:
+        """What clients need to find it: `host:port` of every node, separated by commas."""
+        return ",".join(node.address for node in self.nodes)
+
+    def __enter__(self) -> Self:
+        """Start it; every node answers and knows the others when this returns.
+
+        Raises:
+            ConfigurationError: Java, Maven or the client is missing, or a port is taken.
+            StoreUnavailableError: It did not come up; says what it logged.
+        """
+        try:
+            self._start()
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End all nodes and remove their data."""
+        self._stop()
+
+    async def __aenter__(self) -> Self:
+        """Start it as `with` does, without blocking the event loop."""
+        try:
+            await asyncio.to_thread(self._start)
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """End all nodes and remove their data."""
+        await asyncio.to_thread(self._stop)
+
+    def _start(self) -> None:
+        if find_spec("confluent_kafka") is None:
+            message = "tests against Kafka need the client: pip install 'eventstore[kafka]'"
+            raise ConfigurationError(message)
+        deadline = time.monotonic() + _START_SECONDS
+        installation = find_installation()
+        with self._lock:
+            self._refuse_if_ended()
+            self._directory = self._new_directory()
+            self._guard = DirectoryGuard(self._directory, keep=self._kept is not None)
+            cluster = addresses(self._count, self._port)
+            for address in cluster:
+                directory = self._directory / f"node-{address.id}"
+                properties = server_properties(address, cluster, directory / "data") | self._settings
+                self.nodes.append(KafkaNode(address, installation, directory, properties, {}))
+        self._format()
+        with self._lock:
+            self._refuse_if_ended()
+            for node in self.nodes:
+                node.launch()
+        for node in self.nodes:
+            node.wait_until_ready({each.id for each in self.nodes}, deadline)
+
+    def _format(self) -> None:
+        cluster_id = base64.urlsafe_b64encode(uuid4().bytes).decode().rstrip("=")
+        unformatted = [node for node in self.nodes if not (node.directory / "data" / "meta.properties").exists()]
+        with self._lock:
+            self._refuse_if_ended()
+            for node in unformatted:
+                node.format("-t", cluster_id)
+        for node in unformatted:
+            node.wait_until_formatted()
+
+    def _new_directory(self) -> Path:
+        if self._kept is None:
+            return Path(tempfile.mkdtemp(prefix="eventstore-kafka-")).resolve()
+        self._kept.mkdir(parents=True, exist_ok=True)
+        found = len(list(self._kept.glob("node-*/data/meta.properties")))
+        if found not in {0, self._count}:
+            message = f"{self._kept} holds a cluster of {found} nodes: ask for as many, or choose another directory"
+            raise ConfigurationError(message)
+        return self._kept.resolve()
+
+    def _refuse_if_ended(self) -> None:
+        if self._ended:
+            message = "the Kafka cluster for tests was ended while it was starting"
+            raise StoreUnavailableError(message)
+
+    def _stop(self) -> None:
+        with self._lock:
+            self._ended = True
+            for node in self.nodes:
+                node.end()
+            if self._directory is not None and self._kept is None:
+                shutil.rmtree(self._directory, ignore_errors=True)
+            if self._guard is not None:
+                self._guard.release()

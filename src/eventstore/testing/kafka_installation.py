@@ -1,0 +1,137 @@
+"""Apache Kafka's jars, fetched from Maven Central once and kept between runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from eventstore.core.errors import ConfigurationError, StoreUnavailableError
+
+KAFKA_VERSION: Final = "4.3.1"
+_LOG4J_VERSION: Final = "2.25.4"
+_LEAST_JAVA: Final = 17
+_DOWNLOAD_SECONDS: Final = 600.0
+_POM: Final = f"""\
+<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>eventstore</groupId>
+  <artifactId>kafka-for-tests</artifactId>
+  <version>1</version>
+  <packaging>pom</packaging>
+  <dependencies>
+    <dependency>
+      <groupId>org.apache.kafka</groupId>
+      <artifactId>kafka_2.13</artifactId>
+      <version>{KAFKA_VERSION}</version>
+    </dependency>
+    <dependency>
+      <groupId>org.apache.logging.log4j</groupId>
+      <artifactId>log4j-slf4j-impl</artifactId>
+      <version>{_LOG4J_VERSION}</version>
+    </dependency>
+  </dependencies>
+</project>
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaInstallation:
+    """What it takes to run a broker.
+
+    Attributes:
+        java: The `java` program, version 17 or newer.
+        jars: A directory with Kafka's jars, shared and never changed.
+    """
+
+    java: Path
+    jars: Path
+
+    def command(self, main_class: str, *arguments: str, log_config: Path) -> list[str]:
+        """Give the command line that runs one of Kafka's programs.
+
+        Args:
+            main_class: For example `kafka.Kafka`.
+            arguments: Its arguments.
+            log_config: A log4j2 configuration.
+        """
+        # Most of a short-lived broker's time is its start, which is half as long with the simplest compiler.
+        machine = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.awt.headless=true"]
+        logs = f"-Dlog4j2.configurationFile={log_config}"
+        return [str(self.java), *machine, logs, "-cp", f"{self.jars}/*", main_class, *arguments]
+
+
+def find_installation() -> KafkaInstallation:
+    """Find Java and Kafka's jars, which are fetched if this is the first time.
+
+    Raises:
+        ConfigurationError: Java or Maven is missing; says what to install.
+        StoreUnavailableError: Maven could not fetch the jars; says what it printed.
+    """
+    java = _find_java()
+    target = cache_directory() / f"kafka-{KAFKA_VERSION}"
+    if not target.is_dir():
+        _download(target)
+    return KafkaInstallation(java, target)
+
+
+def cache_directory() -> Path:
+    """Give the directory for downloads: `EVENTSTORE_CACHE`, or `eventstore` in the user's cache directory."""
+    if named := os.environ.get("EVENTSTORE_CACHE"):
+        return Path(named).absolute()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "eventstore"
+
+
+def _find_java() -> Path:
+    home = os.environ.get("JAVA_HOME")
+    found = shutil.which("java", path=f"{home}/bin") if home else None
+    found = found or shutil.which("java")
+    if found is None:
+        raise ConfigurationError(_missing("there is no java on the path"))
+    printed = subprocess.run([found, "-version"], capture_output=True, text=True, check=False).stderr
+    version = re.search(r'version "(\d+)', printed)
+    if version is None or int(version[1]) < _LEAST_JAVA:
+        raise ConfigurationError(_missing(f"{found} is too old ({printed.partition(chr(10))[0]})"))
+    return Path(found)
+
+
+def _download(target: Path) -> None:
+    maven = shutil.which("mvn")
+    if maven is None:
+        raise ConfigurationError(_missing(f"{target} does not exist yet and there is no mvn on the path to fill it"))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f"{target.name}-", dir=target.parent) as scratch:
+        (Path(scratch) / "pom.xml").write_text(_POM)
+        arguments = ["dependency:copy-dependencies", "-DincludeScope=runtime", "-DoutputDirectory=jars"]
+        try:
+            done = subprocess.run(
+                [maven, "--quiet", "--batch-mode", *arguments],
+                cwd=scratch,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=_DOWNLOAD_SECONDS,
+            )
+        except subprocess.TimeoutExpired as cause:
+            message = f"Maven did not fetch Apache Kafka within {_DOWNLOAD_SECONDS:.0f} s"
+            raise StoreUnavailableError(message) from cause
+        if done.returncode != 0:
+            raise StoreUnavailableError(f"Maven could not fetch Apache Kafka; it printed:\n{done.stdout[-2000:]}")
+        # Another process may have been faster; its jars are as good as these.
+        with suppress(OSError):
+            (Path(scratch) / "jars").rename(target)
+    if not target.is_dir():
+        raise StoreUnavailableError(f"Maven fetched Apache Kafka, but it could not be moved to {target}")
+
+
+def _missing(what: str) -> str:
+    return (
+        f"there is no Apache Kafka to run tests against: {what}. Install Java {_LEAST_JAVA} or newer and Maven, "
+        "or start Docker, or set KAFKA_BOOTSTRAP to a broker's address such as localhost:9092"
+    )
