@@ -206,7 +206,8 @@ class KafkaCluster:
         with self._lock:
             self._refuse_if_ended()
             for node in unformatted:
-                node.format("-t", cluster_id, *users)
+                # One word, because an id may begin with a dash.
+                node.format(f"--cluster-id={cluster_id}", *users)
         for node in unformatted:
             node.wait_until_formatted()
 
