@@ -186,7 +186,7 @@ async def test_a_killed_server_refuses_connections_and_has_no_process_left() -> 
         server.kill()
         assert server.pid is None
         assert not runs(pid)
-        assert not [line for line in processes_of(directory) if "postgres-guard" not in line]
+        assert not [line for line in processes_of(directory) if "server-guard" not in line]
         with pytest.raises((OSError, DBAPIError)):
             await answer(server.url, "SELECT 1")
 

@@ -17,9 +17,10 @@ pids() {
             esac
         done
     else
-        lsof -t +c 0 -a -d cwd +D "$1" 2>/dev/null
+        lsof -t -a -d cwd +D "$1"
     fi
 }
+eval "$3"
 for pid in $(pids "$1"); do kill -KILL "$pid"; done
 [ "$2" = keep ] || rm -rf "$1"
 """
@@ -28,15 +29,16 @@ for pid in $(pids "$1"); do kill -KILL "$pid"; done
 class DirectoryGuard:
     """Nothing that runs in a directory outlives this process, even if it is ended by `kill -9`."""
 
-    def __init__(self, directory: Path, *, keep: bool = False) -> None:
+    def __init__(self, directory: Path, *, keep: bool = False, farewell: str = "") -> None:
         """Watch from now on.
 
         Args:
             directory: The working directory of the servers, or the parent of their working directories.
             keep: Leave the directory itself alone.
+            farewell: A shell command to run before everything is killed; `$1` is the directory.
         """
         self._watch = subprocess.Popen(  # noqa: S603 - a fixed script; the directory is an argument of it
-            ["/bin/sh", "-c", _WATCH, "server-guard", str(directory.resolve()), "keep" if keep else "remove"],
+            ["/bin/sh", "-c", _WATCH, "server-guard", str(directory), "keep" if keep else "remove", farewell],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

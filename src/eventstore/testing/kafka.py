@@ -1,7 +1,8 @@
 """A real Apache Kafka for tests, of one or three nodes, that leaves nothing behind.
 
-`kafka_server()` yields the address of the broker named in `KAFKA_BOOTSTRAP`, or of one started for the occasion.
-`KafkaCluster` is for tests that kill, pause and restart nodes.
+`kafka_server()` yields the address of the broker named in `KAFKA_BOOTSTRAP`, or of one started for the occasion: in
+Docker if an engine answers, else from jars. `KafkaCluster` is for tests that kill, pause, restart or log in to nodes;
+its nodes are processes of this machine's Java.
 """
 
 from __future__ import annotations
@@ -15,16 +16,19 @@ import threading
 import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 from uuid import uuid4
 
 from eventstore.core.errors import ConfigurationError, StoreUnavailableError
 from eventstore.testing.guard import DirectoryGuard
-from eventstore.testing.kafka_config import addresses, server_properties
-from eventstore.testing.kafka_installation import find_installation
+from eventstore.testing.kafka_config import ADMIN, Resource, addresses, server_properties
+from eventstore.testing.kafka_docker import docker_answers, kafka_in_docker
+from eventstore.testing.kafka_installation import KafkaInstallation, find_installation
 from eventstore.testing.kafka_node import KafkaNode
+
+if TYPE_CHECKING:
+    from eventstore.testing.kafka_security import ClusterSecurity
 
 _START_SECONDS: Final = 60.0
 
@@ -39,6 +43,10 @@ def kafka_server() -> Generator[str]:
     """
     if named := os.environ.get("KAFKA_BOOTSTRAP"):
         yield named
+        return
+    if docker_answers():
+        with kafka_in_docker() as bootstrap:
+            yield bootstrap
         return
     with KafkaCluster() as cluster:
         yield cluster.bootstrap
@@ -55,6 +63,7 @@ class KafkaCluster:
         self,
         *,
         nodes: int = 1,
+        secure: bool = False,
         settings: Mapping[str, str] | None = None,
         port: int | None = None,
         directory: Path | None = None,
@@ -63,15 +72,24 @@ class KafkaCluster:
 
         Args:
             nodes: How many; 3 tolerate the death of one.
+            secure: With TLS, SCRAM-SHA-512 and ACLs; the super user is `admin`. Everybody may do everything otherwise.
             settings: Broker settings beyond the defaults, for example `{"log.cleaner.backoff.ms": "100"}`.
             port: The first node's, the others follow; None for any free ones.
             directory: Where to keep the data after the block, and to go on with it; None for a temporary one.
+
+        Raises:
+            ConfigurationError: It is to be kept and secure: the passwords are not kept.
         """
+        if secure and directory is not None:
+            message = "a secure Kafka cluster for tests cannot be kept: leave out either secure or directory"
+            raise ConfigurationError(message)
         self.nodes: list[KafkaNode] = []
         self._count = nodes
         self._settings = dict(settings or {})
         self._port = port
         self._kept = directory
+        self._is_secure = secure
+        self._security: ClusterSecurity | None = None
         self._directory: Path | None = None
         self._guard: DirectoryGuard | None = None
         # Starting happens in a thread that cannot be cancelled: once this is set, it starts nothing more.
@@ -82,6 +100,44 @@ class KafkaCluster:
     def bootstrap(self) -> str:
         """What clients need to find it: `host:port` of every node, separated by commas."""
         return ",".join(node.address for node in self.nodes)
+
+    def client_settings(self, user: str = ADMIN) -> dict[str, str]:
+        """Give what a client needs to connect, under the names of confluent-kafka.
+
+        Args:
+            user: Who connects to a secure cluster; others do not ask.
+
+        Raises:
+            ConfigurationError: Nobody created that user.
+        """
+        how = self._security.client_settings(user) if self._security is not None else {}
+        return {"bootstrap.servers": self.bootstrap, **how}
+
+    async def create_user(self, user: str) -> None:
+        """Make a user of a secure cluster who may do nothing yet; all nodes know it when this returns.
+
+        Raises:
+            ConfigurationError: The cluster is not secure.
+            StoreUnavailableError: A node that runs did not learn of it in time.
+        """
+        await asyncio.to_thread(self._known_security().create_user, user, self._running())
+
+    async def allow(self, user: str, resource: Resource, name: str, *operations: str) -> None:
+        """Grant operations to a user of a secure cluster; in force on all nodes when this returns.
+
+        Args:
+            user: Who.
+            resource: On what kind of thing, for example `topic`.
+            name: Which; `shop.*` means all that begin with `shop.`, and `*` all.
+            operations: To do what, for example `write` and `describe`.
+
+        Raises:
+            ConfigurationError: The cluster is not secure.
+            StoreUnavailableError: A node that runs did not learn of it in time.
+        """
+        for operation in operations:
+            security, nodes = self._known_security(), self._running()
+            await asyncio.to_thread(security.allow, user, resource, name, operation, nodes)
 
     def __enter__(self) -> Self:
         """Start it; every node answers and knows the others when this returns.
@@ -115,20 +171,17 @@ class KafkaCluster:
         await asyncio.to_thread(self._stop)
 
     def _start(self) -> None:
-        if find_spec("confluent_kafka") is None:
-            message = "tests against Kafka need the client: pip install 'eventstore[kafka]'"
-            raise ConfigurationError(message)
         deadline = time.monotonic() + _START_SECONDS
         installation = find_installation()
         with self._lock:
             self._refuse_if_ended()
             self._directory = self._new_directory()
             self._guard = DirectoryGuard(self._directory, keep=self._kept is not None)
-            cluster = addresses(self._count, self._port)
-            for address in cluster:
-                directory = self._directory / f"node-{address.id}"
-                properties = server_properties(address, cluster, directory / "data") | self._settings
-                self.nodes.append(KafkaNode(address, installation, directory, properties, {}))
+            if self._is_secure:
+                from eventstore.testing.kafka_security import ClusterSecurity  # noqa: PLC0415 - the client is optional
+
+                self._security = ClusterSecurity(self._directory)
+            self.nodes += self._new_nodes(installation, self._directory)
         self._format()
         with self._lock:
             self._refuse_if_ended()
@@ -137,13 +190,24 @@ class KafkaCluster:
         for node in self.nodes:
             node.wait_until_ready({each.id for each in self.nodes}, deadline)
 
+    def _new_nodes(self, installation: KafkaInstallation, parent: Path) -> Generator[KafkaNode]:
+        protection = self._security.server_properties() if self._security is not None else {}
+        client = self._security.client_settings(ADMIN) if self._security is not None else {}
+        cluster = addresses(self._count, self._port)
+        for address in cluster:
+            directory = parent / f"node-{address.id}"
+            properties = server_properties(address, cluster, directory / "data") | protection | self._settings
+            yield KafkaNode(address, installation, directory, properties, client)
+
     def _format(self) -> None:
+        users = self._security.format_arguments if self._security is not None else []
         cluster_id = base64.urlsafe_b64encode(uuid4().bytes).decode().rstrip("=")
         unformatted = [node for node in self.nodes if not (node.directory / "data" / "meta.properties").exists()]
         with self._lock:
             self._refuse_if_ended()
             for node in unformatted:
-                node.format("-t", cluster_id)
+                # One word, because an id may begin with a dash.
+                node.format(f"--cluster-id={cluster_id}", *users)
         for node in unformatted:
             node.wait_until_formatted()
 
@@ -156,6 +220,15 @@ class KafkaCluster:
             message = f"{self._kept} holds a cluster of {found} nodes: ask for as many, or choose another directory"
             raise ConfigurationError(message)
         return self._kept.resolve()
+
+    def _known_security(self) -> ClusterSecurity:
+        if self._security is None:
+            message = "this Kafka cluster has no users: start it with KafkaCluster(secure=True)"
+            raise ConfigurationError(message)
+        return self._security
+
+    def _running(self) -> list[str]:
+        return [node.address for node in self.nodes if node.pid is not None]
 
     def _refuse_if_ended(self) -> None:
         if self._ended:

@@ -8,11 +8,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from eventstore.core.errors import ConfigurationError
 
 HOST: Final = "127.0.0.1"
+# The super user of a secure cluster, and what others can be allowed to use.
+ADMIN: Final = "admin"
+Resource: TypeAlias = Literal["topic", "group", "transactional_id", "cluster"]
 # Below the range from which systems take the ports of outgoing connections, so that nobody is given the port of a
 # node while it is down, and no client that tries to reach it is connected to itself.
 _PORTS: Final = range(12_000, 32_000)

@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -71,9 +72,10 @@ def find_installation() -> KafkaInstallation:
     """Find Java and Kafka's jars, which are fetched if this is the first time.
 
     Raises:
-        ConfigurationError: Java or Maven is missing; says what to install.
+        ConfigurationError: Java, Maven or the client is missing; says what to install.
         StoreUnavailableError: Maven could not fetch the jars; says what it printed.
     """
+    require_client()
     java = _find_java()
     target = cache_directory() / f"kafka-{KAFKA_VERSION}"
     if not target.is_dir():
@@ -86,6 +88,16 @@ def cache_directory() -> Path:
     if named := os.environ.get("EVENTSTORE_CACHE"):
         return Path(named).absolute()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "eventstore"
+
+
+def require_client() -> None:
+    """Make sure that the client is installed, which is asked whether a broker is ready.
+
+    Raises:
+        ConfigurationError: It is not; says what to install.
+    """
+    if find_spec("confluent_kafka") is None:
+        raise ConfigurationError("tests against Kafka need its client: pip install 'eventstore[kafka]'")
 
 
 def _find_java() -> Path:
@@ -132,6 +144,6 @@ def _download(target: Path) -> None:
 
 def _missing(what: str) -> str:
     return (
-        f"there is no Apache Kafka to run tests against: {what}. Install Java {_LEAST_JAVA} or newer and Maven, "
-        "or start Docker, or set KAFKA_BOOTSTRAP to a broker's address such as localhost:9092"
+        f"there is no Apache Kafka to run tests against: {what}. Install Java {_LEAST_JAVA} or newer and Maven; "
+        "tests that need only an address can also use Docker, or the broker named in KAFKA_BOOTSTRAP"
     )

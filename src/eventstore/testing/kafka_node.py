@@ -13,9 +13,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
-
 from eventstore.core.errors import ConfigurationError, StoreUnavailableError
 from eventstore.testing.kafka_config import HOST, NodeAddress, write_log_config, write_properties
 from eventstore.testing.kafka_installation import KafkaInstallation
@@ -142,7 +139,7 @@ class KafkaNode:
         Raises:
             StoreUnavailableError: It ended or did not answer; says what it logged.
         """
-        while not (self._listens() and nodes <= self._known_nodes()):
+        while not (self._listens() and nodes <= known_nodes(self.address, self._client)):
             if self.pid is None:
                 raise self._failure("ended while it was starting")
             if time.monotonic() > deadline:
@@ -190,12 +187,22 @@ class KafkaNode:
             return True
         return False
 
-    def _known_nodes(self) -> set[int]:
-        """Ask it, and nobody else, who is alive; a new client knows no other address."""
-        client = AdminClient({**self._client, "bootstrap.servers": self.address}, logger=_UNHEARD)
-        with suppress(KafkaException):
-            return set(client.list_topics(timeout=_ANSWER_SECONDS).brokers)
-        return set()
-
     def _failure(self, what: str) -> StoreUnavailableError:
         return StoreUnavailableError(f"Kafka node {self.id} {what}; it logged:\n{self.log_tail()}")
+
+
+def known_nodes(address: str, client: Mapping[str, str]) -> set[int]:
+    """Ask one node, and nobody else, which nodes live; none if it does not answer.
+
+    Args:
+        address: Its `host:port`.
+        client: How to connect besides.
+    """
+    from confluent_kafka import KafkaException  # noqa: PLC0415 - optional, as all of this module's users are
+    from confluent_kafka.admin import AdminClient  # noqa: PLC0415
+
+    # A new client knows no other address that it could ask instead.
+    admin = AdminClient({**client, "bootstrap.servers": address}, logger=_UNHEARD)
+    with suppress(KafkaException):
+        return set(admin.list_topics(timeout=_ANSWER_SECONDS).brokers)
+    return set()

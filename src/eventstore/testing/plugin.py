@@ -1,10 +1,10 @@
-"""pytest fixtures: `manual_clock`, `memory_log`, `sqlite_log`, `postgres_url` and `kafka_bootstrap`."""
+"""pytest fixtures: `manual_clock`, `memory_log`, `sqlite_log`, `postgres_url`, `kafka_bootstrap`, `kafka_installation`."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Generator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -45,18 +45,47 @@ def postgres_url() -> Generator[str]:
 
 @pytest.fixture(scope="session")
 def kafka_bootstrap() -> Generator[str]:
-    """Give the address of a real Kafka broker that runs as long as the tests do.
-
-    Without one, and without what it takes to start one, the test is skipped; with `CI=true` it fails.
-    """
-    from eventstore.core.errors import ConfigurationError  # noqa: PLC0415
+    """Give the address of a real Kafka broker that runs as long as the tests do, or skip the test."""
     from eventstore.testing.kafka import kafka_server  # noqa: PLC0415
 
     with ExitStack() as stack:
-        try:
+        with _skip_if_missing():
             bootstrap = stack.enter_context(kafka_server())
-        except ConfigurationError as missing:
-            if os.environ.get("CI") == "true":
-                raise
-            pytest.skip(str(missing))
         yield bootstrap
+
+
+@pytest.fixture(scope="session")
+def kafka_installation() -> object:
+    """Give what `KafkaCluster` needs to start nodes, or skip the test."""
+    from eventstore.testing.kafka_installation import find_installation  # noqa: PLC0415
+
+    with _skip_if_missing():
+        return find_installation()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Fetch the broker, which takes minutes on a slow line, before the first test's time runs."""
+    wanted: set[str] = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    if session.config.option.collectonly or not wanted & {"kafka_bootstrap", "kafka_installation"}:
+        return
+    from eventstore.core.errors import EventStoreError  # noqa: PLC0415
+    from eventstore.testing.kafka_docker import docker_answers  # noqa: PLC0415
+    from eventstore.testing.kafka_installation import find_installation  # noqa: PLC0415
+
+    if "kafka_installation" in wanted or not (os.environ.get("KAFKA_BOOTSTRAP") or docker_answers()):
+        # The fixtures say it again, of the tests that it concerns.
+        with suppress(EventStoreError):
+            find_installation()
+
+
+@contextmanager
+def _skip_if_missing() -> Generator[None]:
+    from eventstore.core.errors import ConfigurationError  # noqa: PLC0415
+
+    try:
+        yield
+    except ConfigurationError as missing:
+        # Where every change is tested, a test that is left out by mistake would go unnoticed.
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(str(missing))

@@ -26,6 +26,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from eventstore.core.errors import ConfigurationError, StoreUnavailableError
+from eventstore.testing.guard import DirectoryGuard
 from eventstore.testing.postgres_installation import copy_for, find_binaries, new_directory, open_to_everyone
 
 if TYPE_CHECKING:
@@ -36,18 +37,8 @@ _POLL_SECONDS = 0.01
 _STATUS_LINE = 7
 # PostgreSQL refuses to run as root; this account exists everywhere and owns nothing.
 _ACCOUNT_INSTEAD_OF_ROOT = "nobody"
-# Written to only by `stop`. The end of its input without a line means that the process which started the server is
-# gone, however it ended, so the server and its directory have to go too.
-_GUARD = """
-read -r _ && exit
-kill -QUIT "$(head -n 1 "$1/data/postmaster.pid")" && sleep 1
-for cwd in /proc/[0-9]*/cwd; do
-    case "$(readlink "$cwd")" in
-    "$1" | "$1"/*) cwd=${cwd#/proc/} && kill -KILL "${cwd%/cwd}" ;;
-    esac
-done
-rm -rf "$1"
-"""
+# A postmaster that is killed leaves its shared memory behind.
+_FAREWELL = 'kill -QUIT "$(head -n 1 "$1/data/postmaster.pid")" && sleep 1'
 
 
 @contextmanager
@@ -97,14 +88,7 @@ class PostgresServer:
         self._settings = {"fsync": "off", "listen_addresses": "", **settings}
         self._process: subprocess.Popen[bytes] | None = None
         self._directory = new_directory(self._account)
-        self._guard = subprocess.Popen(
-            ["/bin/sh", "-c", _GUARD, "postgres-guard", str(self._directory)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd="/",
-            start_new_session=True,
-        )
+        self._guard = DirectoryGuard(self._directory, farewell=_FAREWELL)
 
     @classmethod
     def start(cls, settings: Mapping[str, str] | None = None) -> Self:
@@ -173,8 +157,7 @@ class PostgresServer:
             self._end(signal.SIGQUIT)
         finally:
             shutil.rmtree(self._directory, ignore_errors=True)
-            if self._guard.poll() is None:
-                self._guard.communicate(b"done\n")
+            self._guard.release()
 
     def __enter__(self) -> Self:
         """Keep it for the block."""
