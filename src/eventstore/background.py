@@ -62,7 +62,13 @@ class Background:
             raise StoreClosedError(message)
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
+        task.add_done_callback(self._forget)
         return task
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        # One that failed is kept, for `close` to raise what it raised.
+        if task.cancelled() or task.exception() is None:
+            self._tasks.discard(task)
 
     async def close(self) -> None:
         """Cancel and await every task; the first error that is no cancellation is raised at the end."""

@@ -5,6 +5,10 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
+from confluent_kafka import KafkaError
+
+from eventstore.core.errors import ConfigurationError, CorruptLogError
+
 NO_ANSWER: Final = -101
 """Ours: the connection broke or timed out after the request was sent."""
 NOT_SENT: Final = -102
@@ -89,6 +93,25 @@ ANSWERS: Final[dict[int, Answer]] = {
 }
 
 
+_LOST: Final = (KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET)  # noqa: SLF001 - its public name
+_FORBIDDEN: Final = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
+
+
 def answer_for(code: int) -> Answer:
     """Give the meaning of a code; one that nobody has heard of may mean anything."""
     return ANSWERS.get(code) or Answer(f"error {code}", Reaction.DOUBT, "see the broker's log")
+
+
+def fatal_to_readers(error: KafkaError) -> None:
+    """Raise for what a reader cannot go on after; other errors of a consumer pass by themselves.
+
+    Raises:
+        CorruptLogError: The log does not hold any more what was read from it.
+        ConfigurationError: It may not be read.
+    """
+    if error.code() in _LOST:
+        message = f"{error}: the log has lost what was read from it, or the topic was made anew: eventstore topics check"
+        raise CorruptLogError(message)
+    if error.code() in _FORBIDDEN:
+        message = f"{error}: grant Read and Describe on the events topics"
+        raise ConfigurationError(message)

@@ -89,6 +89,11 @@ class FencedWriter:
         idle = now - self._appended_at > IDLE_SECONDS
         return self.state is not State.WRITING or idle or now - self._claimed_at > RENEWAL_SECONDS
 
+    @property
+    def producer_id(self) -> int:
+        """Under which this writer claimed last."""
+        return self._identity.producer_id
+
     async def claim(self, open_producers: Collection[int], deadline: float) -> Claimed:
         """Shut out every other writer; what is in the log before the claim is final afterwards.
 

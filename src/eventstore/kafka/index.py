@@ -71,6 +71,7 @@ class Index:
         self._places: Places = {}
         self._pending: list[Progress] = []
         self._pending_events = 0
+        self._offered = self._written = 0
         self._wanted: Final = asyncio.Event()
         self._moved = asyncio.Event()
         self._failure: BaseException | None = None
@@ -110,7 +111,8 @@ class Index:
 
     async def flush(self) -> None:
         """Return when everything that was put in so far is in the file."""
-        while self._pending_events or self._pending:
+        offered = self._offered
+        while self._written < offered:
             await self._next_move()
 
     async def put(self, progress: Progress) -> None:
@@ -121,6 +123,7 @@ class Index:
 
     def offer(self, progress: Progress) -> None:
         """Take more of a partition in, in order, at once."""
+        self._offered += 1
         self._pending.append(progress)
         self._pending_events += len(progress.events)
         self._wanted.set()
@@ -154,7 +157,9 @@ class Index:
                 await self._write(lambda connection: self._add(connection, pending))
                 for progress in pending:
                     self.positions[progress.partition] = progress.next_offset
+                    self.rules[progress.partition] = progress.rule
                     self._pending_events -= len(progress.events)
+                self._written += len(pending)
                 self._wake()
         except Exception as error:
             self._failure = error

@@ -5,7 +5,9 @@ Built on aiokafka's protocol layer, since no client's producer lets its caller c
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
@@ -31,6 +33,7 @@ _CONSUMER: Final = -1
 _READ_UNCOMMITTED: Final = 0
 _MAX_BATCH: Final = 2**30
 _TRANSACTION_MS: Final = 10_000
+_LEAST_SECONDS: Final = 0.1
 
 
 class ProducerIdentity(NamedTuple):
@@ -90,8 +93,10 @@ class Wire:
         await self._client.set_topics(topics)
 
     async def refresh(self) -> None:
-        """Learn anew who leads which partition."""
-        await self._client.force_metadata_update()
+        """Learn anew who leads which partition; gives up after a while, since every broker may be down."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(REQUEST_SECONDS):
+                await self._client.force_metadata_update()
 
     async def init_producer_id(self, transactional_id: str) -> tuple[int, ProducerIdentity]:
         """Take the next epoch of a transactional id; every older one is fenced once a batch of the new one is in.
@@ -127,7 +132,8 @@ class Wire:
         leader = self._client.cluster.leader_for_partition(TopicPartition(topic, number))
         if leader is None or leader == -1:
             return Reply(NO_LEADER)
-        request = ProduceRequest(None, _ACKS_ALL, int(timeout * 1000), [(topic, [(number, batch)])])
+        patience = min(max(timeout, _LEAST_SECONDS), REQUEST_SECONDS * 0.8)  # the answer has to come before we give up
+        request = ProduceRequest(None, _ACKS_ALL, int(patience * 1000), [(topic, [(number, batch)])])
         try:
             if not await self._client.ready(leader, group=number):
                 return Reply(NOT_SENT)

@@ -1,0 +1,7 @@
+"""The event log on Apache Kafka: fenced single writers, a local index, commands routed to their owners."""
+
+from eventstore.kafka.connection import Connection
+from eventstore.kafka.log import KafkaLog
+from eventstore.kafka.options import KafkaOptions
+
+__all__ = ["Connection", "KafkaLog", "KafkaOptions"]

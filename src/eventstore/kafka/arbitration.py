@@ -1,0 +1,98 @@
+"""Where streams stand, and which commits of a batch may be appended: what the index would say, without asking it."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
+
+from eventstore.ports import Appended, CommitOutcome, Conflicted, Duplicated, StreamCommit
+
+_MOST: Final = 200_000
+
+
+class Heads:
+    """The versions of the streams written or asked for lately; exact, since nobody else writes to the partition."""
+
+    def __init__(self) -> None:
+        self._versions: Final[OrderedDict[str, int]] = OrderedDict()
+        self._ends: Final[OrderedDict[str, int]] = OrderedDict()
+
+    def get(self, stream: str) -> int | None:
+        """Give a stream's version, or None if the index has to be asked."""
+        return self._versions.get(stream)
+
+    def update(self, versions: Mapping[str, int]) -> None:
+        """Take over what the index said about streams that nothing is known of."""
+        for stream, version in versions.items():
+            self._versions.setdefault(stream, version)
+        self._bound()
+
+    def moved(self, commit: StreamCommit, end: int) -> None:
+        """Note that a commit was appended; its events end before `end` and are not in the index yet."""
+        self._versions[commit.stream] = commit.expected_version + len(commit.events)
+        self._versions.move_to_end(commit.stream)
+        self._ends[commit.stream] = end
+        self._ends.move_to_end(commit.stream)
+
+    def behind_until(self, streams: Sequence[str]) -> int:
+        """Give the offset that the index must have reached to be complete for some streams; 0 if it is."""
+        ends = self._ends
+        return max((ends.get(stream, 0) for stream in streams), default=0) if ends else 0
+
+    def forget_before(self, position: int) -> None:
+        """Forget what is in the index: the ends are in order of the log."""
+        while self._ends:
+            stream, end = next(iter(self._ends.items()))
+            if end > position:
+                break
+            del self._ends[stream]
+        self._bound()
+
+    def clear(self) -> None:
+        """Know nothing any more."""
+        self._versions.clear()
+        self._ends.clear()
+
+    def _bound(self) -> None:
+        while len(self._versions) > _MOST:
+            stream = next(iter(self._versions))
+            if stream in self._ends:  # the index would give an outdated answer
+                break
+            del self._versions[stream]
+
+
+def arbitrate(
+    commits: Sequence[StreamCommit], versions: Mapping[str, int], known: Collection[bytes]
+) -> tuple[list[CommitOutcome], list[tuple[int, StreamCommit]]]:
+    """Decide what becomes of each commit of a batch.
+
+    Args:
+        commits: The batch.
+        versions: Where the streams stand.
+        known: Command ids that are in the log already.
+
+    Returns:
+        The outcomes, and the commits to append with their places among the outcomes.
+    """
+    now = dict(versions)
+    # A later command of the batch was decided on what an earlier one of its stream would have written.
+    diverged: set[str] = set()
+    seen: set[bytes] = set()
+    outcomes: list[CommitOutcome] = []
+    accepted: list[tuple[int, StreamCommit]] = []
+    for position, commit in enumerate(commits):
+        stream, actual = commit.stream, now[commit.stream]
+        if commit.command_id in known or commit.command_id in seen:
+            diverged.add(stream)
+            outcomes.append(Duplicated())
+        elif actual != commit.expected_version or stream in diverged:
+            diverged.add(stream)
+            outcomes.append(Conflicted(actual))
+        else:
+            outcomes.append(Appended(0))
+            if commit.events:
+                now[stream] = actual + len(commit.events)
+                seen.add(commit.command_id)
+                accepted.append((position, commit))
+    return outcomes, accepted

@@ -1,0 +1,168 @@
+"""Reads events topics into the index, on a thread of its own: a confluent consumer belongs to one thread."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from queue import Empty, SimpleQueue
+from threading import Thread
+from types import TracebackType
+from typing import Final, Self
+
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+
+from eventstore.core.errors import CorruptLogError, EventStoreError, StoreClosedError
+from eventstore.core.records import Partition, StoredEvent
+from eventstore.kafka.errors import fatal_to_readers
+from eventstore.kafka.index import Index, Progress
+from eventstore.kafka.names import PartitionName
+from eventstore.kafka.records import LeaseRule
+
+_LOGGER: Final = logging.getLogger(__name__)
+_BATCH: Final = 500
+_POLL_SECONDS: Final = 0.05
+# No transaction is ever opened on an events topic. Were a stranger to open one, reading committed data only would
+# stop every reader behind it; the lease rule skips what strangers write anyway.
+_SETTINGS: Final[Mapping[str, str | int | bool]] = {
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "auto.offset.reset": "error",
+    "isolation.level": "read_uncommitted",
+    "enable.partition.eof": True,
+    "fetch.wait.max.ms": 100,
+    "queued.max.messages.kbytes": 65536,
+}
+
+
+class Follower:
+    """Brings every record of the followed partitions to the index, in order, each exactly once.
+
+    Args:
+        settings: The connection's, for confluent consumers.
+        index: Where to.
+        on_failure: Called on the loop if following has ended for good.
+    """
+
+    def __init__(
+        self, settings: Mapping[str, object], index: Index, on_failure: Callable[[EventStoreError], None]
+    ) -> None:
+        self._settings: Final = {**settings, **_SETTINGS, "group.id": "eventstore-follower-never-joins"}
+        self._index: Final = index
+        self._on_failure: Final = on_failure
+        self._commands: Final[SimpleQueue[Callable[[Consumer], None]]] = SimpleQueue()
+        self._rules: Final[dict[tuple[str, int], tuple[Partition, LeaseRule]]] = {}
+        self._thread: Final = Thread(target=self._work, name="eventstore-follower")
+        self._stopping = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def __aenter__(self) -> Self:
+        """Start the thread."""
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop the thread; what it has read is with the index."""
+        self._stopping = True
+        await asyncio.shield(asyncio.to_thread(self._thread.join))
+
+    async def follow(self, partition: PartitionName) -> None:
+        """Read a partition from where the index has it, until told otherwise; one that is being read goes on so."""
+        offset, rule = self._index.positions[str(partition)], self._index.rules[str(partition)]
+
+        def start(consumer: Consumer) -> None:
+            if (partition.topic, partition.number) in self._rules:
+                return
+            self._rules[partition.topic, partition.number] = str(partition), _copy(rule)
+            consumer.incremental_assign([TopicPartition(partition.topic, partition.number, offset)])
+
+        await self._on_thread(start)
+
+    async def unfollow(self, partition: PartitionName) -> None:
+        """Stop reading a partition; when this returns, the index gets nothing more of it from here."""
+
+        def stop(consumer: Consumer) -> None:
+            if self._rules.pop((partition.topic, partition.number), None):
+                consumer.incremental_unassign([TopicPartition(partition.topic, partition.number)])
+
+        await self._on_thread(stop)
+
+    async def _on_thread(self, work: Callable[[Consumer], None]) -> None:
+        if not self._thread.is_alive():
+            message = "the log is closed, or can no longer be followed"
+            raise StoreClosedError(message)
+        done: Future[None] = Future()
+
+        def run(consumer: Consumer) -> None:
+            try:
+                done.set_result(work(consumer))
+            except BaseException as error:  # noqa: BLE001 - it belongs to whoever asked
+                done.set_exception(error)
+
+        self._commands.put(run)
+        await asyncio.wrap_future(done)
+
+    def _work(self) -> None:
+        consumer = Consumer(self._settings, logger=_LOGGER)
+        try:
+            while not self._stopping:
+                self._obey(consumer)
+                first = consumer.poll(_POLL_SECONDS)
+                if first is not None:
+                    self._take([first, *consumer.consume(_BATCH - 1, 0)])
+        except EventStoreError as error:
+            self._report(error)
+        except Exception as error:  # noqa: BLE001 - a thread's errors are nobody's unless it hands them over
+            self._report(CorruptLogError(f"following the log ended: {error!r}"))
+        finally:
+            consumer.close()
+            self._obey(consumer)
+
+    def _obey(self, consumer: Consumer) -> None:
+        while True:
+            try:
+                self._commands.get_nowait()(consumer)
+            except Empty:
+                return
+
+    def _report(self, error: EventStoreError) -> None:
+        assert self._loop is not None  # noqa: S101 - started by __aenter__
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._on_failure, error)
+
+    def _take(self, messages: Sequence[Message]) -> None:
+        read: dict[tuple[str, int], tuple[list[StoredEvent], int]] = {}
+        for message in messages:
+            error, offset = message.error(), message.offset()
+            if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
+                fatal_to_readers(error)
+                _LOGGER.warning("following the log: %s", error)
+                continue
+            place = (message.topic() or "", message.partition() or 0)
+            followed = self._rules.get(place)
+            if followed is None or offset is None:
+                continue
+            events, _ = read.setdefault(place, ([], 0))
+            if error is None:
+                event = followed[1].read(offset, message.key(), message.value(), message.headers())
+                if event is not None:
+                    events.append(event)
+                offset += 1
+            read[place] = events, offset
+        for place, (events, next_offset) in read.items():
+            partition, rule = self._rules[place]
+            self._put(Progress(partition, events, next_offset, _copy(rule)))
+
+    def _put(self, progress: Progress) -> None:
+        """Hand over to the loop and wait until there is room: this is what bounds memory."""
+        assert self._loop is not None  # noqa: S101 - started by __aenter__
+        asyncio.run_coroutine_threadsafe(self._index.put(progress), self._loop).result()
+
+
+def _copy(rule: LeaseRule) -> LeaseRule:
+    return replace(rule, open_producers=set(rule.open_producers))

@@ -1,0 +1,167 @@
+"""`KafkaLog`: the event log on Apache Kafka, many processes, each partition written by exactly one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from eventstore.core.errors import StoreClosedError
+from eventstore.core.records import Partition, Snapshot, StoredEvent
+from eventstore.environment import Environment
+from eventstore.kafka.connection import Connection
+from eventstore.kafka.names import Names
+from eventstore.kafka.options import KafkaOptions
+from eventstore.kafka.session import Session
+from eventstore.ports import CommandChannel, CommitOutcome, Page, StreamCommit, StreamQuery, StreamSummary, Volume
+
+
+class KafkaLog:
+    """All streams on a Kafka cluster; what is acknowledged is on every in-sync replica, written by a fenced owner.
+
+    Each category has a compacted topic. One process owns a partition at a time and writes to it; the broker itself
+    refuses every former owner. Every process follows all partitions into a local index, so it reads any stream, and
+    takes over quickly.
+
+    Args:
+        connection: The brokers, `"broker:9092"` or a `Connection` with user, password and certificates.
+        prefix: Names everything on the cluster: topics, groups, transactional ids.
+        categories: Which categories there are; `EventStore` adds those of its aggregates.
+        options: Times, sizes, directories.
+        environment: Clock and randomness.
+    """
+
+    def __init__(
+        self,
+        connection: str | Connection,
+        *,
+        prefix: str,
+        categories: Sequence[str] = (),
+        options: KafkaOptions | None = None,
+        environment: Environment | None = None,
+    ) -> None:
+        self.connection: Final = Connection(connection) if isinstance(connection, str) else connection
+        self.names: Final = Names(prefix)
+        self.options: Final = options or KafkaOptions()
+        self._environment: Final = environment or Environment()
+        self._categories: Final[dict[str, None]] = dict.fromkeys(categories)
+        self._session: Session | None = None
+
+    def declare(self, categories: Sequence[str]) -> None:
+        """Name the categories that will be written and read; before opening."""
+        self._categories.update(dict.fromkeys(categories))
+
+    async def __aenter__(self) -> Self:
+        """Create or verify the topics, restore the index, and take part in the election of owners.
+
+        Raises:
+            ConfigurationError: Settings or topics are unsafe; the message says what to change.
+            LogUnavailableError: The brokers cannot be reached.
+        """
+        session = Session(self.connection, self.names, list(self._categories), self.options, self._environment)
+        self._session = await session.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Finish what is being written, hand the partitions over, close everything."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.__aexit__(kind, error, trace)
+
+    @property
+    def _opened(self) -> Session:
+        if self._session is None:
+            message = "the log is not open: use it inside `async with`"
+            raise StoreClosedError(message)
+        return self._session
+
+    def exists(self) -> bool:
+        """Tell that it is there: opening creates what is missing, or refuses to."""
+        return True
+
+    @property
+    def suggested_query_store(self) -> str:
+        """Suggest a file beside the index, which the processes of this machine share."""
+        return str(Path(self.options.directory) / f"{self.names.prefix}.read.db")
+
+    @property
+    def log_id(self) -> str:
+        """Identify the log by its cluster and prefix."""
+        return self._opened.log_id
+
+    @property
+    def channel(self) -> CommandChannel:
+        """The way to the owners of partitions."""
+        return self._opened.channel
+
+    @property
+    def partitions(self) -> Sequence[Partition]:
+        """Name the partitions of all categories."""
+        return self._opened.partitions
+
+    def partition_of(self, stream: str) -> Partition:
+        """Give the partition that the stream's id hashes to."""
+        return str(self._opened.partition_of(stream))
+
+    async def serving(self, partitions: Sequence[Partition] | None = None) -> None:
+        """Return when this process owns some partitions, or all if none are named, and executes their commands."""
+        await self._opened.serving(self.partitions if partitions is None else partitions)
+
+    async def commit(self, partition: Partition, commits: Sequence[StreamCommit]) -> Sequence[CommitOutcome]:
+        """Write a group of commits durably as one record batch; see `StreamWriter.commit`."""
+        return await self._opened.commit(partition, commits)
+
+    async def read_streams(self, queries: Sequence[StreamQuery]) -> Sequence[Sequence[StoredEvent]]:
+        """Read streams by name; see `StreamReader.read_streams`."""
+        session = self._opened
+        await session.current({query.stream for query in queries})
+        return await session.index.read_streams(queries)
+
+    async def find_commands(self, command_ids: Sequence[bytes]) -> Mapping[bytes, Sequence[StoredEvent]]:
+        """Find the events of commands; see `StreamReader.find_commands`."""
+        session = self._opened
+        await session.all_current()
+        return await session.index.find_commands(command_ids)
+
+    async def list_streams(self, prefix: str, after: str, limit: int) -> Sequence[StreamSummary]:
+        """List streams in name order; see `StreamReader.list_streams`."""
+        session = self._opened
+        await session.all_current()
+        return await session.index.list_streams(prefix, after, limit)
+
+    async def read(
+        self, partition: Partition, offset: int, limit: int, categories: Sequence[str] | None = None
+    ) -> Page:
+        """Read events in order from the local index; see `PartitionReader.read`."""
+        session = self._opened
+        await session.settled(partition)
+        return await session.index.read(partition, offset, limit, categories)
+
+    async def ends(self) -> Mapping[Partition, int]:
+        """Ask the brokers for one past the newest offset of every partition."""
+        return await self._opened.ends()
+
+    async def wait_beyond(self, partition: Partition, offset: int) -> None:
+        """Return once the index has an offset."""
+        await self._opened.index.reached(partition, offset + 1)
+
+    async def measure(self, partition: Partition, offset: int, categories: Sequence[str] | None) -> Volume:
+        """Count events and bytes from an offset to the end of the index."""
+        session = self._opened
+        await session.settled(partition)
+        return await session.index.measure(partition, offset, categories)
+
+    async def read_snapshots(self, streams: Sequence[str]) -> Mapping[str, Snapshot]:
+        """Give the snapshots in the local index."""
+        return await self._opened.index.read_snapshots(streams)
+
+    async def write_snapshots(self, snapshots: Mapping[str, Snapshot]) -> None:
+        """Keep snapshots in the local index; they are disposable."""
+        await self._opened.index.write_snapshots(snapshots)
+
+    async def check(self) -> str:
+        """Verify the local index and give the verdict, `"ok"` if it is sound."""
+        return await self._opened.index.check()

@@ -1,0 +1,283 @@
+"""A partition while this process owns it: from the election to the last command.
+
+    ASSIGNED ---> CLAIMING ---> RESTORING ---> SERVING ---> DRAINING ---> RELEASED
+                   ^   ^            |             |
+                   |   '------------'             |  fenced by another owner, or an outcome in doubt
+                   '------------------------------'
+
+The election only says whose turn it is. What keeps two owners apart is the fence: an owner claims, reads up to its
+claim, and serves; if it turns out that another one has claimed since, it drops what it knows and begins again, for
+as long as the election says that it is its turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
+from uuid import UUID
+
+from eventstore.background import finished
+from eventstore.core.errors import (
+    AppendOutcomeUnknownError,
+    EventStoreError,
+    LogUnavailableError,
+    OwnershipLostError,
+)
+from eventstore.core.records import StoredEvent
+from eventstore.environment import Environment
+from eventstore.kafka.arbitration import Heads, arbitrate
+from eventstore.kafka.fence import AppendInDoubtError, FencedWriter, State
+from eventstore.kafka.following import Follower
+from eventstore.kafka.index import Index, Progress
+from eventstore.kafka.names import PartitionName
+from eventstore.kafka.records import LeaseRule, event_records, stored_events
+from eventstore.ports import Appended, CommitOutcome, StreamCommit
+
+_LOGGER: Final = logging.getLogger(__name__)
+_MOST_BEHIND: Final = 100_000
+"""So many acknowledged events may be missing in the index before commits wait for it."""
+_CLAIM_PAUSE: Final = 0.25
+
+
+class Stage(Enum):
+    """See the diagram above."""
+
+    ASSIGNED = auto()
+    CLAIMING = auto()
+    RESTORING = auto()
+    SERVING = auto()
+    DRAINING = auto()
+    RELEASED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What every owned partition of a process shares.
+
+    Attributes:
+        index: The local index.
+        follower: Feeds the index what others write.
+        environment: Clock and randomness.
+        commit_seconds: How long a commit may take before its outcome is looked up or given up.
+    """
+
+    index: Index
+    follower: Follower
+    environment: Environment
+    commit_seconds: float
+
+
+class OwnedPartition:
+    """Commits to one partition for as long as this process owns it.
+
+    Args:
+        name: Which partition.
+        writer: Writes to it.
+        means: The process's index, follower and clock.
+    """
+
+    def __init__(self, name: PartitionName, writer: FencedWriter, means: Means) -> None:
+        self.name: Final = name
+        self.stage = Stage.ASSIGNED
+        self._writer: Final = writer
+        self._means: Final = means
+        self._heads: Final = Heads()
+        self._turn: Final = asyncio.Lock()
+        self._serving: Final = asyncio.Event()
+        self._wanted: Final = asyncio.Event()
+        self._wanted.set()
+        self._end = 0
+        self._skipped = 0
+
+    async def run(self) -> None:
+        """Claim, and claim again whenever ownership was lost although it is still this process's turn."""
+        entropy, clock = self._means.environment.entropy, self._means.environment.clock
+        while True:
+            await self._wanted.wait()
+            if self._writer.state is State.FENCED:
+                # Somebody has taken over, and the election may just not have told us yet. Two confused members must
+                # not depose each other in turns: wait, and not both the same time.
+                await clock.sleep(_CLAIM_PAUSE * (1 + entropy.bits(10) / 1024))
+            try:
+                async with self._turn:
+                    if self.stage is not Stage.SERVING:
+                        await self._take(self._deadline())
+            except EventStoreError as error:
+                if not error.retriable:
+                    raise
+                _LOGGER.warning("%s: %s; trying again", self.name, error)
+                await clock.sleep(_CLAIM_PAUSE * (1 + entropy.bits(10) / 1024))
+
+    async def serving(self) -> None:
+        """Return when commands can be executed here."""
+        await self._serving.wait()
+
+    async def release(self, seconds: float) -> None:
+        """Finish the commit that is under way, take no other, and leave the partition to its next owner."""
+        self.stage = Stage.DRAINING
+        self._serving.clear()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._turn.acquire()
+        except TimeoutError:
+            _LOGGER.warning("%s: a commit was still under way after %g s", self.name, seconds)
+        else:
+            self._turn.release()
+        self.stage = Stage.RELEASED
+
+    async def commit(self, commits: Sequence[StreamCommit]) -> Sequence[CommitOutcome]:
+        """Write a group of commits; see `StreamWriter.commit`."""
+        return await finished(self._commit(commits))
+
+    async def _commit(self, commits: Sequence[StreamCommit]) -> Sequence[CommitOutcome]:
+        async with self._turn:
+            deadline = self._deadline()
+            if self.stage is not Stage.SERVING:
+                message = f"{self.name} is not served here now; nothing was written"
+                raise OwnershipLostError(message)
+            if self._writer.must_claim:
+                await self._take(deadline)
+            if self._means.index.lag > _MOST_BEHIND:
+                await self.all_settled()
+            versions = await self._versions(commits)
+            known = await self._known_commands(commits, versions)
+            outcomes, accepted = arbitrate(commits, versions, known)
+            try:
+                await self._write(accepted, outcomes, deadline)
+            except OwnershipLostError:
+                self._begin_again()
+                raise
+            except AppendInDoubtError as doubt:
+                await self._settle(accepted, outcomes, doubt)
+            return outcomes
+
+    async def _write(
+        self, accepted: Sequence[tuple[int, StreamCommit]], outcomes: list[CommitOutcome], deadline: float
+    ) -> None:
+        """Append what was accepted; a batch of questions and refusals alone has to prove that they still hold."""
+        records = [record for _, commit in accepted for record in event_records(commit, self._writer.lease)]
+        if not records:
+            if any(isinstance(outcome, Appended) for outcome in outcomes):
+                self._moved_to(await self._writer.barrier(deadline) + 1, ())
+            return
+        offset = await self._writer.append(records, deadline)
+        events: list[StoredEvent] = []
+        for position, commit in accepted:
+            events += stored_events(commit, offset)
+            offset += len(commit.events)
+            outcomes[position] = Appended(offset)
+            self._heads.moved(commit, offset)
+        self._moved_to(offset, events)
+
+    def _moved_to(self, end: int, events: Sequence[StoredEvent]) -> None:
+        """Let the index follow: what is acknowledged gets there behind the acknowledgement, in order."""
+        self._end = end
+        rule = LeaseRule(self.name.category, self._writer.lease, {self._writer.producer_id}, self._skipped)
+        self._means.index.offer(Progress(str(self.name), events, end, rule))
+        self._heads.forget_before(self._means.index.positions[str(self.name)])
+
+    async def _settle(
+        self, accepted: Sequence[tuple[int, StreamCommit]], outcomes: list[CommitOutcome], doubt: AppendInDoubtError
+    ) -> None:
+        """Find out whether a batch is in the log: nothing of an older epoch can follow a newer claim."""
+        ids = [commit.command_id for _, commit in accepted]
+        fenced = self._writer.state is State.FENCED
+        self._begin_again()
+        try:
+            await (self._read_to_newer_claim() if fenced else self._take(self._deadline()))
+        except EventStoreError as error:
+            if not ids:
+                message = f"{doubt}; it could not be claimed anew. Nothing was written"
+                raise LogUnavailableError(message) from error
+            raise AppendOutcomeUnknownError(tuple(str(UUID(bytes=key)) for key in ids), str(doubt)) from error
+        found = await self._means.index.find_commands(ids)
+        if not ids or not found:
+            message = f"{doubt}. Nothing was written"
+            raise LogUnavailableError(message) from doubt
+        for position, commit in accepted:
+            outcomes[position] = Appended(found[commit.command_id][-1].offset + 1)
+
+    async def _read_to_newer_claim(self) -> None:
+        """Read what this writer left behind and the claim that ended its time, leaving the partition to its owner."""
+        index, name = self._means.index, str(self.name)
+        await index.flush()
+        await self._means.follower.follow(self.name)
+        try:
+            async with asyncio.timeout(self._means.commit_seconds):
+                while index.rules[name].lease == self._writer.lease:
+                    await index.moved()
+        except TimeoutError as cause:
+            message = f"{self.name}: the newer owner's claim could not be read"
+            raise LogUnavailableError(message) from cause
+
+    async def _take(self, deadline: float) -> None:
+        """Claim the partition and read up to the claim; shuts out every former owner that comes to light meanwhile."""
+        index, follower, name = self._means.index, self._means.follower, str(self.name)
+        self._begin_again()
+        await index.flush()
+        await follower.follow(self.name)
+        while True:
+            claimed = await self._writer.claim(index.rules[name].open_producers, deadline)
+            self.stage = Stage.RESTORING
+            await index.reached(name, claimed.offset + 1)
+            rule = index.rules[name]
+            if rule.lease != claimed.lease:
+                message = f"{self.name} was claimed by another process meanwhile"
+                raise OwnershipLostError(message)
+            if rule.open_producers <= {self._writer.producer_id}:
+                break
+        await follower.unfollow(self.name)
+        self._skipped = rule.skipped
+        self._end = index.positions[name]
+        self._heads.clear()
+        self.stage = Stage.SERVING
+        self._wanted.clear()
+        self._serving.set()
+
+    def _begin_again(self) -> None:
+        """Serve nobody until the partition is claimed anew, here or by `run`."""
+        self._serving.clear()
+        self.stage = Stage.CLAIMING
+        self._wanted.set()
+
+    async def _versions(self, commits: Sequence[StreamCommit]) -> dict[str, int]:
+        versions: dict[str, int] = {}
+        missing: list[str] = []
+        for commit in commits:
+            version = self._heads.get(commit.stream)
+            if version is None:
+                missing.append(commit.stream)
+            else:
+                versions[commit.stream] = version
+        if missing:
+            found = await self._means.index.read_versions(missing)
+            self._heads.update(found)
+            versions.update(found)
+        return versions
+
+    async def _known_commands(
+        self, commits: Sequence[StreamCommit], versions: Mapping[str, int]
+    ) -> Mapping[bytes, object]:
+        """Give the command ids of commits that stand elsewhere than expected and are in the log already."""
+        doubtful = [commit for commit in commits if versions[commit.stream] != commit.expected_version]
+        if not doubtful:
+            return {}
+        await self.all_settled()
+        return await self._means.index.find_commands([commit.command_id for commit in doubtful])
+
+    async def settled(self, streams: Sequence[str]) -> None:
+        """Return when the index has every acknowledged event of some streams."""
+        end = self._heads.behind_until(streams)
+        if end:
+            await self._means.index.reached(str(self.name), end)
+
+    async def all_settled(self) -> None:
+        """Return when the index has every acknowledged event."""
+        await self._means.index.reached(str(self.name), self._end)
+
+    def _deadline(self) -> float:
+        return self._means.environment.clock.monotonic() + self._means.commit_seconds

@@ -1,0 +1,137 @@
+"""Listens to one partition of the replies topic, on a thread of its own, from the moment it is opened."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from threading import Thread
+from types import TracebackType
+from typing import Final, Self
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from eventstore.core.errors import LogUnavailableError
+from eventstore.kafka.errors import fatal_to_readers
+
+_LOGGER: Final = logging.getLogger(__name__)
+_BATCH: Final = 200
+_POLL_SECONDS: Final = 0.05
+_START_SECONDS: Final = 10.0
+_SETTINGS: Final[Mapping[str, str | int | bool]] = {
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "auto.offset.reset": "latest",
+    "fetch.wait.max.ms": 100,
+    "group.id": "eventstore-replies-never-joins",
+}
+
+
+_PASSING: Final = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+)
+
+
+class Replies:
+    """Hands over every reply that is written to the partition while it is open.
+
+    Args:
+        connection: The connection's settings, for confluent consumers.
+        topic: The replies topic.
+        number: Which partition.
+        on_reply: Called on the loop with the key and value of each.
+    """
+
+    def __init__(
+        self, connection: Mapping[str, object], topic: str, number: int, on_reply: Callable[[bytes, bytes], None]
+    ) -> None:
+        self._settings: Final = {**connection, **_SETTINGS}
+        self._place: Final = topic, number
+        self._on_reply: Final = on_reply
+        self._thread: Final = Thread(target=self._work, name="eventstore-replies")
+        self._stopping = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._listening: asyncio.Future[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        """Listen; a reply to anything that is sent after this arrives.
+
+        Raises:
+            LogUnavailableError: The brokers cannot be reached.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._listening = self._loop.create_future()
+        self._thread.start()
+        try:
+            await self._listening
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop listening."""
+        self._stopping = True
+        await asyncio.shield(asyncio.to_thread(self._thread.join))
+
+    def _work(self) -> None:
+        consumer = Consumer(self._settings, logger=_LOGGER)
+        try:
+            place = TopicPartition(*self._place)
+            place.offset = self._end(consumer, place)
+            consumer.assign([place])
+            self._tell(self._started, None)
+            while not self._stopping:
+                self._hear(consumer)
+        except Exception as error:  # noqa: BLE001 - a thread's errors are nobody's unless it hands them over
+            self._tell(self._started, error)
+        finally:
+            consumer.close()
+
+    def _end(self, consumer: Consumer, place: TopicPartition) -> int:
+        """Ask where the partition ends; a topic that is only just made has no leader for a moment."""
+        deadline = time.monotonic() + _START_SECONDS
+        while True:
+            try:
+                end: int = consumer.get_watermark_offsets(place, timeout=_START_SECONDS)[1]
+            except KafkaException as error:
+                if not error.args[0].retriable() and error.args[0].code() not in _PASSING or time.monotonic() > deadline:
+                    raise
+                time.sleep(_POLL_SECONDS)
+            else:
+                return end
+
+    def _hear(self, consumer: Consumer) -> None:
+        first = consumer.poll(_POLL_SECONDS)
+        if first is None:
+            return
+        for message in (first, *consumer.consume(_BATCH - 1, 0)):
+            error = message.error()
+            if error is None:
+                self._tell(self._on_reply, message.key() or b"", message.value() or b"")
+            else:
+                fatal_to_readers(error)
+                _LOGGER.warning("listening to replies: %s", error)
+
+    def _started(self, error: Exception | None) -> None:
+        assert self._listening is not None  # noqa: S101 - made by __aenter__
+        if self._listening.done():
+            _LOGGER.error("replies are no longer heard; commands to other processes time out: %s", error)
+        elif error is None:
+            self._listening.set_result(None)
+        elif isinstance(error, KafkaException):
+            unavailable = LogUnavailableError(f"the replies topic cannot be read: {error}")
+            unavailable.__cause__ = error
+            self._listening.set_exception(unavailable)
+        else:
+            self._listening.set_exception(error)
+
+    def _tell(self, callback: Callable[..., None], *arguments: object) -> None:
+        assert self._loop is not None  # noqa: S101 - set by __aenter__
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(callback, *arguments)
