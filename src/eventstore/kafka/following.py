@@ -54,6 +54,7 @@ class Follower:
         self._on_failure: Final = on_failure
         self._commands: Final[SimpleQueue[Callable[[Consumer], None]]] = SimpleQueue()
         self._rules: Final[dict[tuple[str, int], tuple[Partition, LeaseRule]]] = {}
+        self._skipped: Final[dict[tuple[str, int], int]] = {}
         self._thread: Final = Thread(target=self._work, name="eventstore-follower")
         self._stopping = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -79,6 +80,7 @@ class Follower:
             if (partition.topic, partition.number) in self._rules:
                 return
             self._rules[partition.topic, partition.number] = str(partition), _copy(rule)
+            self._skipped[partition.topic, partition.number] = rule.skipped
             consumer.incremental_assign([TopicPartition(partition.topic, partition.number, offset)])
 
         await self._on_thread(start)
@@ -156,6 +158,12 @@ class Follower:
             read[place] = events, offset
         for place, (events, next_offset) in read.items():
             partition, rule = self._rules[place]
+            if rule.skipped > self._skipped.get(place, 0):
+                self._skipped[place] = rule.skipped
+                _LOGGER.warning(
+                    "%s: %d records so far that no reader counts, the newest before offset %d: late writes of a former "
+                    "owner, or somebody else's", partition, rule.skipped, next_offset
+                )  # fmt: skip
             self._put(Progress(partition, events, next_offset, _copy(rule)))
 
     def _put(self, progress: Progress) -> None:

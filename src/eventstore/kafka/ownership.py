@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -17,12 +18,13 @@ from typing import Final, NamedTuple, Protocol, Self, TypeAlias
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from eventstore.core.errors import EventStoreError, LogUnavailableError
+from eventstore.core.errors import EventStoreError
 from eventstore.kafka.errors import fatal_to_readers
 
 _LOGGER: Final = logging.getLogger(__name__)
 _BATCH: Final = 200
 _POLL_SECONDS: Final = 0.05
+_REJOIN_SECONDS: Final = 1.0
 _MOST_UNANSWERED: Final = 5_000
 
 Place: TypeAlias = tuple[str, int]
@@ -112,6 +114,7 @@ class Election:
         self._commands: Final[SimpleQueue[Callable[[Consumer], None]]] = SimpleQueue()
         self._done: Final[dict[Place, set[int]]] = {}
         self._next: Final[dict[Place, int]] = {}
+        self._assigned: Final[set[Place]] = set()
         self._unanswered = 0
         self._stopping = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -147,6 +150,18 @@ class Election:
         self._commands.put(note)
 
     def _work(self) -> None:
+        """Be a member until stopped; whatever goes wrong with one membership, the next one begins from nothing."""
+        while not self._stopping:
+            try:
+                self._be_member()
+            except EventStoreError as error:
+                self._tell(self._member.failed, error)
+                return
+            except Exception as error:  # noqa: BLE001 - any error of a callback or the client ends the membership
+                _LOGGER.warning("the election of owners is joined anew: %s", error)
+                time.sleep(_REJOIN_SECONDS)
+
+    def _be_member(self) -> None:
         consumer = Consumer(self._configuration, logger=_LOGGER)
         try:
             consumer.subscribe(
@@ -159,10 +174,10 @@ class Election:
                     self._deliver([first, *consumer.consume(_BATCH - 1, 0)])
                 self._hold_back(consumer)
                 self._commit(consumer)
-        except EventStoreError as error:
-            self._tell(self._member.failed, error)
-        except Exception as error:  # noqa: BLE001 - a thread's errors are nobody's unless it hands them over
-            self._tell(self._member.failed, LogUnavailableError(f"the election of owners ended: {error!r}"))
+        except BaseException:
+            self._tell(self._member.lost, list(self._assigned))
+            self._assigned.clear()
+            raise
         finally:
             consumer.close()
 
@@ -179,7 +194,7 @@ class Election:
             error = message.error()
             if error is not None:
                 if error.code() == KafkaError._MAX_POLL_EXCEEDED:  # noqa: SLF001 - its public name
-                    raise LogUnavailableError(str(error))
+                    raise KafkaException(error)
                 fatal_to_readers(error)
                 _LOGGER.warning("the election of owners: %s", error)
                 continue
@@ -232,6 +247,7 @@ class Election:
         for place in places:
             self._done.pop(place, None)
             self._next.pop(place, None)
+        self._assigned.update(places)
         if places:
             self._tell(self._member.assigned, places)
 
@@ -239,6 +255,7 @@ class Election:
         assert self._loop is not None  # noqa: S101 - set by __aenter__
         drained = asyncio.run_coroutine_threadsafe(self._member.revoked(_places(partitions)), self._loop)
         drained.result()
+        self._assigned.difference_update(_places(partitions))
         self._obey(consumer)
         positions = self._progress(_places(partitions))
         if positions:
@@ -250,6 +267,7 @@ class Election:
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._tell(self._member.lost, _places(partitions))
+        self._assigned.difference_update(_places(partitions))
         consumer.incremental_unassign(partitions)
 
     def _tell(self, callback: Callable[..., None], *arguments: object) -> None:

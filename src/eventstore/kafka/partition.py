@@ -165,6 +165,9 @@ class OwnedPartition:
                 self._moved_to(await self._writer.barrier(deadline) + 1, ())
             return
         offset = await self._writer.append(records, deadline)
+        if offset > self._end:
+            self._skipped += offset - self._end
+            _LOGGER.error("%s: somebody else wrote %d records; no reader counts them", self.name, offset - self._end)
         events: list[StoredEvent] = []
         for position, commit in accepted:
             events += stored_events(commit, offset)
@@ -224,15 +227,14 @@ class OwnedPartition:
             claimed = await self._writer.claim(index.rules[name].open_producers, deadline)
             self.stage = Stage.RESTORING
             await index.reached(name, claimed.offset + 1)
-            rule = index.rules[name]
-            if rule.lease != claimed.lease:
-                message = f"{self.name} was claimed by another process meanwhile"
-                raise OwnershipLostError(message)
-            if rule.open_producers <= {self._writer.producer_id}:
+            if index.rules[name].open_producers <= {self._writer.producer_id}:
                 break
         await follower.unfollow(self.name)
-        self._skipped = rule.skipped
-        self._end = index.positions[name]
+        await index.flush()
+        if index.rules[name].lease != claimed.lease:
+            message = f"{self.name} was claimed by another process meanwhile"
+            raise OwnershipLostError(message)
+        self._skipped, self._end = index.rules[name].skipped, index.positions[name]
         self._heads.clear()
         self.stage = Stage.SERVING
         self._wanted.clear()

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple, Self
 from eventstore.background import Background
 from eventstore.core.errors import (
     ConfigurationError,
+    CorruptLogError,
     EventStoreError,
     LogUnavailableError,
     OwnershipLostError,
@@ -100,6 +101,7 @@ class Session:
         await self._wire.know([self._names.events(category) for category in self._categories])
         self.index: Final = await resources.enter_async_context(Index(path, self.log_id))
         await self.index.add_partitions(self.partitions)
+        await self._check_ends(path)
         settings = self._connection.confluent()
         self._follower: Final = await resources.enter_async_context(Follower(settings, self.index, self._failed))
         for name in self._all_partitions():
@@ -123,6 +125,16 @@ class Session:
     ) -> None:
         """Finish what is being written, hand the partitions over, close everything."""
         await self._resources.__aexit__(kind, error, trace)
+
+    async def _check_ends(self, path: Path) -> None:
+        for partition, end in (await self.ends()).items():
+            read = self.index.positions[partition]
+            if read > end:
+                message = (
+                    f"{partition} ends at offset {end}, but {path} was read up to {read}: the brokers have lost what "
+                    "they acknowledged. Restore the topic; or accept the loss by deleting the index"
+                )
+                raise CorruptLogError(message)
 
     def _all_partitions(self) -> list[PartitionName]:
         return [
