@@ -174,6 +174,7 @@ class EventStore:
 
         Raises:
             CommandRejectedError: The domain said no; nothing was written.
+            CommandFailedError: The domain code of the process that owns the stream raised; nothing was written.
             WrongExpectedVersionError: The stream is elsewhere; nothing was written.
             InvalidIdError: An id cannot be stored.
             UnencodableEventError: An event cannot be stored; nothing was written.

@@ -97,6 +97,19 @@ def aggregate_with_a_bad_category() -> None:
         pass
 
 
+def two_commands_of_one_name() -> None:
+    other = type("Do", (Command,), {})
+
+    class Thing(Aggregate, category="thing"):
+        @decides
+        def do(self, command: Do) -> None:
+            pass
+
+        @decides
+        def do_otherwise(self, command: other) -> None:  # type: ignore[valid-type]
+            pass
+
+
 def two_handlers_for_one_command() -> None:
     class Thing(Aggregate, category="thing"):
         @decides
@@ -280,6 +293,7 @@ def negative_cache() -> None:
         (two_upcasters, "has two upcasters from version 1; remove up_again"),
         (aggregate_without_category, 'write class Thing(Aggregate, category="...")'),
         (aggregate_with_a_bad_category, "'Thing-1' is no category"),
+        (two_commands_of_one_name, "are both named Do: the name tells commands apart between processes; rename one"),
         (two_handlers_for_one_command, "do and do_again both decide Do; a command has one handler, remove one"),
         (missing_evolver, "emits Done but no @evolves method takes it: add one"),
         (two_evolvers, "one and other both evolve Done; keep one"),

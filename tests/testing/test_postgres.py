@@ -8,8 +8,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,9 +20,10 @@ from sqlalchemy.pool import NullPool
 from eventstore.core.errors import ConfigurationError, StoreUnavailableError
 from eventstore.testing import postgres_installation
 from eventstore.testing.postgres import PostgresServer, fresh_database, postgres_server
+from tests.testing.processes import eventually, processes_of, runs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Generator
 
 START_ONE_AND_WAIT = """
 import sys, time
@@ -65,36 +64,6 @@ async def started(url: str, statement: str) -> asyncio.Task[object]:
         while await answer(url, working) == 0:
             pass
     return query
-
-
-def runs(pid: int) -> bool:
-    """Tell whether the process exists and is more than an exit code nobody has fetched."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state != "Z"
-
-
-def processes_of(directory: Path) -> list[str]:
-    """List the command lines of processes that run in the directory or name it, the guard included."""
-    found: list[str] = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            if str(directory) in command or str(directory) in str((entry / "cwd").readlink()):
-                found.append(command)
-    return found
-
-
-def eventually(holds: Callable[[], bool], seconds: float = 15.0) -> bool:
-    """Wait until something holds that other processes bring about."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 @pytest.mark.usefixtures("no_server_named")

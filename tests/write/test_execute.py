@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,11 +29,13 @@ from eventstore.core.errors import (
     StoreClosedError,
     UnencodableEventError,
 )
+from eventstore.core.records import Partition
 from eventstore.environment import Environment
-from eventstore.ports import EventLog
+from eventstore.ports import CommitOutcome, EventLog, StreamCommit
 from eventstore.testing.clock import ManualClock
 from eventstore.testing.faults import FaultyLog
 from eventstore.testing.memory import MemoryLog
+from eventstore.write.pending import Committed
 from tests.write.domain import Count, Counted, Counter, CountUpTo, Fail, Remembered
 
 
@@ -253,6 +256,35 @@ async def test_too_many_events_of_one_command_are_refused(log: EventLog) -> None
         with pytest.raises(UnencodableEventError, match="1,001 events and the limit is 1,000"):
             await store.execute(Counter, "a", Count(times=1_001))
         await store.execute(Counter, "a", Count(times=1_000))
+
+
+async def test_a_command_that_takes_too_many_bytes_fails_alone(log: EventLog) -> None:
+    async with store_of(log) as store:
+        answers = await asyncio.gather(
+            store.execute(Counter, "a", Count(note="x" * 990_000, times=8)),
+            store.execute(Counter, "a", Count(note="x" * 990_000, times=9)),
+            store.execute(Counter, "a", Count()),
+            return_exceptions=True,
+        )
+        assert [type(answer) for answer in answers] == [Committed, UnencodableEventError, Committed]
+        assert "Count on counter-a led to events of more than 8,000,000 bytes" in str(answers[1])
+        assert await versions(store, "a") == [*range(1, 10)]
+
+
+async def test_a_batch_and_its_last_command_fit_a_brokers_batch() -> None:
+    class Measured(MemoryLog):
+        sizes: list[int] = []
+
+        async def commit(self, partition: Partition, commits: Sequence[StreamCommit]) -> Sequence[CommitOutcome]:
+            self.sizes.append(sum(len(event.envelope) + 512 for commit in commits for event in commit.events))
+            return await super().commit(partition, commits)
+
+    log = Measured(partitions=1)
+    async with store_of(log) as store:
+        large = Count(note="x" * 900_000, times=6)
+        await asyncio.gather(*(store.execute(Counter, str(n), large) for n in range(6)))
+    assert len(log.sizes) > 1
+    assert 8_000_000 < max(log.sizes) < 16_000_000
 
 
 async def test_an_unregistered_aggregate_is_refused(log: EventLog) -> None:

@@ -191,12 +191,7 @@ class Aggregate(BaseModel):
         """
         decider = self.deciders.get(type(command))
         if decider is None:
-            known = ", ".join(sorted(kind.__name__ for kind in self.deciders)) or "none"
-            message = (
-                f"{type(self).__name__} has no @decides method for {type(command).__name__} "
-                f"(it handles: {known}); add one, or send the command to another aggregate"
-            )
-            raise ConfigurationError(message)
+            raise ConfigurationError(missing_decider(type(self), type(command)))
         return _as_events(decider(self, command), decider)
 
 
@@ -229,6 +224,15 @@ def read_snapshot(cls: type[AggregateT], aggregate_id: str, snapshot: Snapshot) 
     return place(state, aggregate_id, snapshot.version, snapshot.occurred_at)
 
 
+def missing_decider(aggregate: type[Aggregate], command: type[Command]) -> str:
+    """Word the mistake of sending a command to the wrong aggregate."""
+    known = ", ".join(sorted(kind.__name__ for kind in aggregate.deciders)) or "none"
+    return (
+        f"{aggregate.__name__} has no @decides method for {command.__name__} "
+        f"(it handles: {known}); add one, or send the command to another aggregate"
+    )
+
+
 def missing_evolver(aggregate: type[Aggregate], event: type[Event]) -> str:
     """Word the most common mistake: an event that nothing applies."""
     return (
@@ -259,12 +263,21 @@ def _read_evolvers(cls: type[Aggregate]) -> dict[type[Event], Callable[..., obje
 
 def _read_deciders(cls: type[Aggregate]) -> dict[type[Command], Callable[..., object]]:
     found: dict[type[Command], Callable[..., object]] = {}
+    names: dict[str, type[Command]] = {}
     for name, function in marked(cls, _DECIDES):
         for command in _handled(cls, name, function, Command):
             if command in found:
                 message = (
                     f"{cls.__qualname__}: {found[command].__name__} and {name} both decide {command.__name__}; "
                     "a command has one handler, remove one"
+                )
+                raise ConfigurationError(message)
+            namesake = names.setdefault(command.__name__, command)
+            if namesake is not command:
+                message = (
+                    f"{cls.__qualname__}: {namesake.__module__}.{namesake.__qualname__} and "
+                    f"{command.__module__}.{command.__qualname__} are both named {command.__name__}: "
+                    "the name tells commands apart between processes; rename one"
                 )
                 raise ConfigurationError(message)
             found[command] = function

@@ -2,6 +2,7 @@
 
     EventStoreError
     |- CommandRejectedError          the domain said no                -> tell the caller; never retry
+    |- CommandFailedError            the owner's domain code raised  -> fix the code; nothing was written
     |- InvalidIdError                an id that cannot be stored       -> choose another id
     |- WrongExpectedVersionError     the stream moved on               -> reload and decide again
     |- OwnershipLostError            another process has taken over    -> retry; it will be routed or claimed anew
@@ -57,6 +58,24 @@ class CommandRejectedError(EventStoreError):
         """Read as the reason, then where it was raised."""
         where = f" ({self.command} on {self.stream})" if self.stream else ""
         return f"{self.reason}{where}"
+
+
+class CommandFailedError(EventStoreError):
+    """The domain code raised something other than a rejection in the process that owns the stream; nothing was written.
+
+    If that is the caller's own process, it gets the exception itself instead.
+
+    Args:
+        command: The command's class.
+        stream: The stream's name.
+        cause: What was raised, in words.
+    """
+
+    def __init__(self, *, command: str, stream: str, cause: str) -> None:
+        super().__init__(f"{command} on {stream} failed in the process that owns it: {cause}. Nothing was written")
+        self.command = command
+        self.stream = stream
+        self.cause = cause
 
 
 class InvalidIdError(EventStoreError):

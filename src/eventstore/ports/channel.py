@@ -14,8 +14,8 @@ Answering: TypeAlias = Callable[[Partition, bytes], Awaitable[bytes]]
 class CommandChannel(Protocol):
     """Brings messages to the process that owns a partition, at least once, and its answers back.
 
-    Messages of one key arrive in the order they were asked in, unless ownership moves meanwhile. Whoever answers
-    must expect the same message again, and that nobody waits for the answer any more.
+    Messages of one key are given to the owner in the order they were asked in. Whoever answers must expect the same
+    message again, and that nobody waits for the answer any more. A message is up to 16 MB long.
     """
 
     def is_local(self, partition: Partition) -> bool:
@@ -32,7 +32,8 @@ class CommandChannel(Protocol):
             timeout: Seconds to wait for the answer.
 
         Returns:
-            What the owner's `Answering` function gave.
+            What the owner's `Answering` function gave. By then neither this message nor an earlier one of its key
+            will be answered again: otherwise a command could be executed after its caller was told of a refusal.
 
         Raises:
             LogUnavailableError: Certainly not delivered.
@@ -43,8 +44,9 @@ class CommandChannel(Protocol):
     def serve(self, answer: Answering) -> None:
         """Answer the messages that others send for this process's partitions, from now until the log is closed.
 
-        Without it, messages for its partitions wait. Called once after opening; several messages may be answered
-        at the same time. Closing the log cancels what is being answered.
+        Called once after opening; a process that does not serve need not be given partitions. Many messages are
+        answered at the same time, but not without bound: others wait in the channel. Losing a partition or closing
+        the log cancels what is being answered for it, and the next owner gets those messages.
 
         Args:
             answer: Gives the answer to each.

@@ -54,11 +54,14 @@ class FaultyLog:
             raise LogUnavailableError(message)
         if fault == "hang":
             await self.released.wait()
-        answer = await getattr(self._log, method)(*arguments)
+        answer = await self._call(method, *arguments)
         if fault == "lose answer":
             error: EventStoreError = AppendOutcomeUnknownError((), f"the answer to {method} was lost")
             raise error
         return answer
+
+    async def _call(self, method: str, *arguments: Any) -> Any:
+        return await getattr(self._log, method)(*arguments)
 
     async def __aenter__(self) -> Self:
         """Open the log behind."""

@@ -21,7 +21,9 @@ Resource: TypeAlias = Literal["topic", "group", "transactional_id", "cluster"]
 _PORTS: Final = range(12_000, 32_000)
 _ATTEMPTS: Final = 1_000
 
-_LOG4J = """\
+# Log4j would otherwise stop before Kafka, whose way down is worth reading.
+_LOG4J: Final = """\
+shutdownHook = disable
 rootLogger.level = INFO
 rootLogger.appenderRef.file.ref = FILE
 appender.file.type = File

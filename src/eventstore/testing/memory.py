@@ -98,6 +98,10 @@ class MemoryLog:
         """Write a group of commits; see `StreamWriter.commit`."""
         self._check_open()
         await asyncio.sleep(0)  # a commit takes its time, and others run meanwhile
+        return self.write(partition, commits)
+
+    def write(self, partition: Partition, commits: Sequence[StreamCommit]) -> Sequence[CommitOutcome]:
+        """Write a group of commits at once, before anything else can happen; see `StreamWriter.commit`."""
         diverged: set[str] = set()
         outcomes = [self._commit_one(partition, commit, diverged) for commit in commits]
         self._wake()

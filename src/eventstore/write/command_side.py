@@ -1,4 +1,4 @@
-"""The command side as a whole: one group commit per partition, and loading."""
+"""The command side as a whole: routing, one group commit per partition, and loading."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ from eventstore.core.records import Partition, Recorded
 from eventstore.core.registry import TypeRegistry
 from eventstore.core.streams import StreamId, stream_id
 from eventstore.environment import Environment
-from eventstore.ports import SnapshotStore
+from eventstore.ports import CommandChannel, SnapshotStore
 from eventstore.write.deciding import Decider, Request
 from eventstore.write.group_commit import CommitsStreams, GroupCommit
+from eventstore.write.messages import Messages
 from eventstore.write.pending import Committed, Pending
 from eventstore.write.rehydration import Rehydrator
+from eventstore.write.routing import CommandRouter
 from eventstore.write.snapshots import Snapshotter
 
 A = TypeVar("A", bound=Aggregate)
@@ -29,6 +31,11 @@ A = TypeVar("A", bound=Aggregate)
 
 class CommandLog(CommitsStreams, SnapshotStore, Protocol):
     """What the command side needs from a log."""
+
+    @property
+    def channel(self) -> CommandChannel | None:
+        """The way to the process that may write a partition."""
+        ...
 
 
 class CommandSide:
@@ -56,12 +63,16 @@ class CommandSide:
         self._rehydrator: Final = Rehydrator(log, registry, cache_size)
         self._decider: Final = Decider(registry, environment.clock)
         self._snapshotter: Final = Snapshotter(log)
+        self._channel: Final = log.channel
+        self._router: Final = CommandRouter(self, self._channel, Messages(aggregates, registry), environment)
         self._groups: Final[dict[Partition, GroupCommit]] = {}
         self._background: Final = Background()
 
     def start(self) -> None:
-        """Begin to write snapshots; group commits start with their first command."""
+        """Begin to write snapshots and to answer other processes; group commits start with their first command."""
         self._background.start(self._snapshotter.run(), "eventstore-snapshots")
+        if self._channel is not None and self._aggregates:
+            self._channel.serve(self._router.answer)
 
     async def close(self) -> None:
         """Answer every accepted command, then stop."""
@@ -91,13 +102,17 @@ class CommandSide:
         identity = parse_command_id(command_id) if command_id is not None else self._environment.new_id()
         correlation = caused_by.metadata.correlation_id if isinstance(caused_by, Recorded) else caused_by
         request = Request(aggregate, stream, command, identity, correlation or identity, expected_version)
-        pending = Pending(
-            request,
-            look_up=command_id is not None,
-            deadline=self._environment.clock.monotonic() + timeout,
-            answer=asyncio.get_running_loop().create_future(),
-        )
-        await self._group(self._log.partition_of(str(stream))).submit(pending)
+        deadline = self._environment.clock.monotonic() + timeout
+        return await self._router.execute(request, look_up=command_id is not None, deadline=deadline)
+
+    def partition_of(self, request: Request) -> Partition:
+        """Give the partition of a command's stream."""
+        return self._log.partition_of(str(request.stream))
+
+    async def execute_here(self, request: Request, *, look_up: bool, deadline: float) -> Committed:
+        """Execute a command by this process's group commit; see `LocalExecution`."""
+        pending = Pending(request, look_up, deadline, asyncio.get_running_loop().create_future())
+        await self._group(self.partition_of(request)).submit(pending)
         return await pending.answer
 
     async def load(self, aggregate: type[A], aggregate_id: str, at: int | datetime | None) -> A:

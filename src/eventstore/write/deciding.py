@@ -23,6 +23,15 @@ from eventstore.core.streams import StreamId
 from eventstore.ports import Clock, NewEvent, StreamCommit
 
 MAX_EVENTS_PER_COMMAND: Final = 1_000
+MAX_COMMAND_BYTES: Final = 8_000_000
+"""Most that the events of one command may take: what a batch has at most, and this, fit a broker's batch of 24 MiB."""
+
+_HEADER_BYTES: Final = 512
+
+
+def stored_size(event: NewEvent) -> int:
+    """Give the bytes that an event takes in a log at most: its envelope, and what readers need without decoding."""
+    return len(event.envelope) + _HEADER_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +130,7 @@ class Decider:
         after = state.copy_state() if events else state
         new_events: list[NewEvent] = []
         read_back: list[Event] = []
-        command_id = request.command_id.bytes
+        command_id, size = request.command_id.bytes, 0
         for index, event in enumerate(events, 1):
             kind, identity = type(event), event_id(request.command_id, index)
             envelope = write_envelope(event, identity, moment, metadata)
@@ -133,6 +142,13 @@ class Decider:
             after.evolve(decoded, micros)
             read_back.append(decoded)
             new_events.append(NewEvent(kind.event_type, kind.schema_version, identity.bytes, micros, envelope))
+            size += stored_size(new_events[-1])
+            if size > MAX_COMMAND_BYTES:
+                message = (
+                    f"{type(request.command).__name__} on {name} led to events of more than {MAX_COMMAND_BYTES:,} "
+                    "bytes, the limit of a command: split the command. Nothing was written"
+                )
+                raise UnencodableEventError(message)
         commit = StreamCommit(name, state.version, command_id, tuple(new_events))
         return Decision(commit, after, tuple(read_back), None)
 

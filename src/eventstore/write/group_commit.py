@@ -21,13 +21,13 @@ from eventstore.core.errors import AppendOutcomeUnknownError, EventStoreError, I
 from eventstore.core.records import Partition, StoredEvent, Token
 from eventstore.core.streams import StreamId
 from eventstore.ports import Appended, Clock, CommitOutcome, Conflicted, Duplicated, StreamReader, StreamWriter
-from eventstore.write.deciding import Decider, Decision
+from eventstore.write.deciding import Decider, Decision, stored_size
 from eventstore.write.pending import Committed, Inbox, Pending
 from eventstore.write.rehydration import Rehydrator
 from eventstore.write.snapshots import Snapshotter
 
 MAX_BATCH: Final = 512
-MAX_BATCH_BYTES: Final = 16_000_000
+MAX_BATCH_BYTES: Final = 8_000_000
 
 
 class CommitsStreams(StreamReader, StreamWriter, Protocol):
@@ -49,7 +49,7 @@ class _Batch:
     def add(self, pending: Pending, decision: Decision) -> None:
         self.decided.append((pending, decision))
         self.states[decision.commit.stream] = decision.state
-        self.size += sum(len(event.envelope) for event in decision.commit.events)
+        self.size += sum(map(stored_size, decision.commit.events))
 
 
 class GroupCommit:

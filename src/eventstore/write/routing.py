@@ -1,0 +1,164 @@
+"""Routing: a command is executed by the process that owns its partition, whichever process it was given to.
+
+    execute ---> owned here? ---yes---> group commit ----.
+                     |                                   |---> answer
+                     '------no---> channel ---> owner ---'
+              ^                                          |
+              '--- pause <--- lost, moved, unavailable <-'     until the one deadline passes
+
+A try whose outcome is unknown is followed by a try with the same command id, which the owner looks up first.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import Final, Protocol
+
+from eventstore.core.errors import (
+    AnswerLostError,
+    AppendOutcomeUnknownError,
+    CommandFailedError,
+    ConfigurationError,
+    EventStoreError,
+    LogUnavailableError,
+    OwnershipLostError,
+    StoreClosedError,
+)
+from eventstore.core.records import Partition
+from eventstore.environment import Environment
+from eventstore.ports import CommandChannel
+from eventstore.write.deciding import Request
+from eventstore.write.messages import Messages
+from eventstore.write.pending import Committed
+
+_FIRST_PAUSE: Final = 0.02
+_LONGEST_PAUSE: Final = 0.5
+_SHORTEST_WAIT: Final = 1.0
+"""Seconds. An answer is awaited for half of what is left, but not shorter: a new owner answers what the old one left."""
+
+
+class LocalExecution(Protocol):
+    """Executes commands of the partitions that this process owns."""
+
+    def partition_of(self, request: Request) -> Partition:
+        """Give the partition of a command's stream."""
+        ...
+
+    async def execute_here(self, request: Request, *, look_up: bool, deadline: float) -> Committed:
+        """Execute a command by this process's group commit.
+
+        Args:
+            request: The command.
+            look_up: Whether its id may be in the log already.
+            deadline: On the monotonic clock.
+        """
+        ...
+
+
+class CommandRouter:
+    """Executes commands here or where their partition is owned, and answers those that others send.
+
+    Args:
+        local: Executes what is owned here.
+        channel: The way to other owners; None if every process may write.
+        messages: The wire form.
+        environment: Clock and randomness.
+    """
+
+    def __init__(
+        self, local: LocalExecution, channel: CommandChannel | None, messages: Messages, environment: Environment
+    ) -> None:
+        self._local: Final = local
+        self._channel: Final = channel
+        self._messages: Final = messages
+        self._environment: Final = environment
+        self._clock: Final = environment.clock
+
+    async def execute(self, request: Request, *, look_up: bool, deadline: float) -> Committed:
+        """Execute a command wherever its partition is owned; see `EventStore.execute`.
+
+        Args:
+            request: The command.
+            look_up: Whether its id may be in the log already.
+            deadline: On the monotonic clock; all tries share it.
+        """
+        if self._channel is None:
+            return await self._local.execute_here(request, look_up=look_up, deadline=deadline)
+        in_doubt = False
+        for attempt in count():
+            try:
+                return await self._attempt(self._channel, request, look_up=look_up or attempt > 0, deadline=deadline)
+            except (OwnershipLostError, LogUnavailableError) as error:
+                failure: EventStoreError = error
+            except (AnswerLostError, AppendOutcomeUnknownError) as error:
+                failure, in_doubt = error, True
+            # Once in doubt, a later refusal of the log proves nothing: an earlier try may be on its way still.
+            pause = min(self._pause(attempt), deadline - self._clock.monotonic())
+            if pause > 0:
+                await self._clock.sleep(pause)
+            if self._clock.monotonic() >= deadline:
+                raise _given_up(request, failure, in_doubt=in_doubt) from failure
+        raise AssertionError  # pragma: no cover - the count has no end
+
+    async def _attempt(self, channel: CommandChannel, request: Request, *, look_up: bool, deadline: float) -> Committed:
+        partition = self._local.partition_of(request)
+        if channel.is_local(partition):
+            return await self._local.execute_here(request, look_up=look_up, deadline=deadline)
+        left = max(0.0, deadline - self._clock.monotonic())
+        message = self._messages.write_request(request, left)
+        wait = min(left, max(left / 2, _SHORTEST_WAIT))
+        answer = await channel.ask(partition, request.stream.id, message, wait)
+        return self._messages.read_answer(request, answer)
+
+    def _pause(self, attempt: int) -> float:
+        """Give the seconds before the next try: doubling, and different for everyone who waits for the same owner."""
+        longest = min(_FIRST_PAUSE * (1 << min(attempt, 16)), _LONGEST_PAUSE)
+        return longest * (1 + self._environment.entropy.bits(16) / 2**16) / 2
+
+    async def answer(self, partition: Partition, message: bytes) -> bytes:
+        """Execute a command that another process sent, and give its answer; never raises, except when cancelled.
+
+        Args:
+            partition: The partition it was sent to.
+            message: From `Messages.write_request`.
+        """
+        return self._messages.write_answer(await self._answer(partition, message))
+
+    async def _answer(self, partition: Partition, message: bytes) -> Committed | EventStoreError:
+        try:
+            request, timeout = self._messages.read_request(message)
+        except EventStoreError as error:
+            return error
+        own = self._local.partition_of(request)
+        if own != partition:
+            return ConfigurationError(
+                f"{request.stream} was sent to the owner of {partition} but lives in {own}: "
+                "open the log with the same number of partitions everywhere. Nothing was written"
+            )
+        try:
+            return await self._local.execute_here(request, look_up=True, deadline=self._clock.monotonic() + timeout)
+        except StoreClosedError as closed:
+            return AnswerLostError(f"the owner was closed meanwhile: {closed}")
+        except EventStoreError as error:
+            return error
+        except Exception as bug:  # noqa: BLE001 - whatever the domain raised belongs to the caller alone
+            return _as_answer(bug, request)
+
+
+def _as_answer(bug: Exception, request: Request) -> CommandFailedError:
+    failed = CommandFailedError(
+        command=type(request.command).__name__, stream=str(request.stream), cause=f"{type(bug).__name__}: {bug}"
+    )
+    for note in getattr(bug, "__notes__", ()):
+        failed.add_note(note)
+    return failed
+
+
+def _given_up(request: Request, failure: EventStoreError, *, in_doubt: bool) -> EventStoreError:
+    if in_doubt:
+        cause = failure.cause if isinstance(failure, AppendOutcomeUnknownError) else str(failure)
+        return AppendOutcomeUnknownError((str(request.command_id),), cause)
+    return LogUnavailableError(
+        f"{type(request.command).__name__} on {request.stream} was not executed before its deadline; "
+        f"nothing was written, try again (last: {failure})"
+    )
