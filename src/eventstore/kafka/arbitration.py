@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
+from eventstore.core.records import StoredEvent
 from eventstore.ports import Appended, CommitOutcome, Conflicted, Duplicated, StreamCommit
 
 _MOST: Final = 200_000
@@ -17,6 +18,7 @@ class Heads:
     def __init__(self) -> None:
         self._versions: Final[OrderedDict[str, int]] = OrderedDict()
         self._ends: Final[OrderedDict[str, int]] = OrderedDict()
+        self._commands: Final[dict[bytes, Sequence[StoredEvent]]] = {}
 
     def get(self, stream: str) -> int | None:
         """Give a stream's version, or None if the index has to be asked."""
@@ -28,12 +30,18 @@ class Heads:
             self._versions.setdefault(stream, version)
         self._bound()
 
-    def moved(self, commit: StreamCommit, end: int) -> None:
-        """Note that a commit was appended; its events end before `end` and are not in the index yet."""
-        self._versions[commit.stream] = commit.expected_version + len(commit.events)
-        self._versions.move_to_end(commit.stream)
-        self._ends[commit.stream] = end
-        self._ends.move_to_end(commit.stream)
+    def moved(self, events: Sequence[StoredEvent]) -> None:
+        """Note that a command's events were appended; the index does not have them yet."""
+        last = events[-1]
+        self._versions[last.stream] = last.version
+        self._versions.move_to_end(last.stream)
+        self._ends[last.stream] = last.offset + 1
+        self._ends.move_to_end(last.stream)
+        self._commands[last.command_id] = events
+
+    def recent(self, command_ids: Sequence[bytes]) -> dict[bytes, Sequence[StoredEvent]]:
+        """Give the events of commands that the index may not have yet."""
+        return {key: self._commands[key] for key in command_ids if key in self._commands}
 
     def behind_until(self, streams: Sequence[str]) -> int:
         """Give the offset that the index must have reached to be complete for some streams; 0 if it is."""
@@ -47,12 +55,18 @@ class Heads:
             if end > position:
                 break
             del self._ends[stream]
+        while self._commands:
+            key, events = next(iter(self._commands.items()))
+            if events[-1].offset >= position:
+                break
+            del self._commands[key]
         self._bound()
 
     def clear(self) -> None:
         """Know nothing any more."""
         self._versions.clear()
         self._ends.clear()
+        self._commands.clear()
 
     def _bound(self) -> None:
         while len(self._versions) > _MOST:

@@ -120,9 +120,13 @@ class KafkaLog:
         await session.current({query.stream for query in queries})
         return await session.index.read_streams(queries)
 
-    async def find_commands(self, command_ids: Sequence[bytes]) -> Mapping[bytes, Sequence[StoredEvent]]:
+    async def find_commands(
+        self, command_ids: Sequence[bytes], partition: Partition | None = None
+    ) -> Mapping[bytes, Sequence[StoredEvent]]:
         """Find the events of commands; see `StreamReader.find_commands`."""
         session = self._opened
+        if partition is not None:
+            return await session.find_commands_in(partition, command_ids)
         await session.all_current()
         return await session.index.find_commands(command_ids)
 

@@ -170,10 +170,11 @@ class OwnedPartition:
             _LOGGER.error("%s: somebody else wrote %d records; no reader counts them", self.name, offset - self._end)
         events: list[StoredEvent] = []
         for position, commit in accepted:
-            events += stored_events(commit, offset)
-            offset += len(commit.events)
+            stored = stored_events(commit, offset)
+            events += stored
+            offset += len(stored)
             outcomes[position] = Appended(offset)
-            self._heads.moved(commit, offset)
+            self._heads.moved(stored)
         self._moved_to(offset, events)
 
     def _moved_to(self, end: int, events: Sequence[StoredEvent]) -> None:
@@ -268,8 +269,14 @@ class OwnedPartition:
         doubtful = [commit for commit in commits if versions[commit.stream] != commit.expected_version]
         if not doubtful:
             return {}
-        await self.all_settled()
-        return await self._means.index.find_commands([commit.command_id for commit in doubtful])
+        return await self.find_commands([commit.command_id for commit in doubtful])
+
+    async def find_commands(self, command_ids: Sequence[bytes]) -> Mapping[bytes, Sequence[StoredEvent]]:
+        """Find the events of commands, those included that the index does not have yet."""
+        # First what is on its way to the index: it may get there while the index is asked.
+        recent = self._heads.recent(command_ids)
+        missing = [key for key in command_ids if key not in recent]
+        return {**await self._means.index.find_commands(missing), **recent} if missing else recent
 
     async def settled(self, streams: Sequence[str]) -> None:
         """Return when the index has every acknowledged event of some streams."""

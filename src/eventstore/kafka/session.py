@@ -21,7 +21,7 @@ from eventstore.core.errors import (
     OwnershipLostError,
     StoreClosedError,
 )
-from eventstore.core.records import Partition
+from eventstore.core.records import Partition, StoredEvent
 from eventstore.core.streams import parse_stream
 from eventstore.environment import Environment
 from eventstore.kafka.channel import Channel
@@ -279,6 +279,16 @@ class Session:
         for partition, own in here.items():
             await self._owned[partition].partition.settled(own)
         await self._up_to_date(elsewhere)
+
+    async def find_commands_in(
+        self, partition: Partition, command_ids: Sequence[bytes]
+    ) -> Mapping[bytes, Sequence[StoredEvent]]:
+        """Find the events of commands of one partition."""
+        self._raise_failure()
+        if self._is_served(partition):
+            return await self._owned[partition].partition.find_commands(command_ids)
+        await self._up_to_date([self._names.parse(partition)])
+        return await self.index.find_commands(command_ids)
 
     async def all_current(self) -> None:
         """Return when the index is complete for every stream, up to some moment not before the call."""

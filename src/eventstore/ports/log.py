@@ -128,11 +128,14 @@ class StreamReader(Protocol):
         """
         ...
 
-    async def find_commands(self, command_ids: Sequence[bytes]) -> Mapping[bytes, Sequence[StoredEvent]]:
+    async def find_commands(
+        self, command_ids: Sequence[bytes], partition: Partition | None = None
+    ) -> Mapping[bytes, Sequence[StoredEvent]]:
         """Find the events of commands that were committed, whenever that was.
 
         Args:
             command_ids: 16 bytes each.
+            partition: Where to look at least, which may be cheaper; None for everywhere.
 
         Returns:
             For each id that is in the log: all its events, in order.

@@ -153,8 +153,11 @@ class SqliteLog:
         """Read streams by name; see `StreamReader.read_streams`."""
         return await self._read(lambda connection: reading.read_streams(connection, queries))
 
-    async def find_commands(self, command_ids: Sequence[bytes]) -> Mapping[bytes, Sequence[StoredEvent]]:
+    async def find_commands(
+        self, command_ids: Sequence[bytes], partition: Partition | None = None
+    ) -> Mapping[bytes, Sequence[StoredEvent]]:
         """Find the events of commands; see `StreamReader.find_commands`."""
+        del partition
         return await self._read(lambda connection: reading.find_commands(connection, command_ids))
 
     async def list_streams(self, prefix: str, after: str, limit: int) -> Sequence[StreamSummary]:

@@ -121,9 +121,11 @@ class FaultyLog:
         events: Sequence[Sequence[StoredEvent]] = await self._pass("read_streams", queries)
         return events
 
-    async def find_commands(self, command_ids: Sequence[bytes]) -> Mapping[bytes, Sequence[StoredEvent]]:
+    async def find_commands(
+        self, command_ids: Sequence[bytes], partition: Partition | None = None
+    ) -> Mapping[bytes, Sequence[StoredEvent]]:
         """Pass on, or fail."""
-        found: Mapping[bytes, Sequence[StoredEvent]] = await self._pass("find_commands", command_ids)
+        found: Mapping[bytes, Sequence[StoredEvent]] = await self._pass("find_commands", command_ids, partition)
         return found
 
     async def list_streams(self, prefix: str, after: str, limit: int) -> Sequence[StreamSummary]:

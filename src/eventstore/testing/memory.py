@@ -149,8 +149,11 @@ class MemoryLog:
             found.append(events if limit is None else events[:limit])
         return found
 
-    async def find_commands(self, command_ids: Sequence[bytes]) -> Mapping[bytes, Sequence[StoredEvent]]:
+    async def find_commands(
+        self, command_ids: Sequence[bytes], partition: Partition | None = None
+    ) -> Mapping[bytes, Sequence[StoredEvent]]:
         """Find the events of commands; see `StreamReader.find_commands`."""
+        del partition
         self._check_open()
         await asyncio.sleep(0)
         return {key: [*self._commands[key]] for key in command_ids if key in self._commands}
