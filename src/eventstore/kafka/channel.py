@@ -16,8 +16,8 @@ from eventstore.core.errors import AnswerLostError, LogUnavailableError, StoreCl
 from eventstore.core.records import Partition
 from eventstore.environment import Environment
 from eventstore.kafka.connection import Connection
+from eventstore.kafka.election import Delivery
 from eventstore.kafka.names import PartitionName
-from eventstore.kafka.ownership import Delivery
 from eventstore.kafka.replies import Replies
 from eventstore.ports import Answering
 

@@ -56,7 +56,9 @@ ANSWERS: Final[dict[int, Answer]] = {
     0: Answer("NONE", Reaction.DONE),
     -1: Answer("UNKNOWN_SERVER_ERROR", Reaction.DOUBT, "see the broker's log"),
     2: Answer("CORRUPT_MESSAGE", Reaction.AGAIN),
-    3: Answer("UNKNOWN_TOPIC_OR_PARTITION", Reaction.AGAIN, "check that the topic still exists: eventstore topics check"),
+    3: Answer(
+        "UNKNOWN_TOPIC_OR_PARTITION", Reaction.AGAIN, "check that the topic still exists: eventstore topics check"
+    ),
     5: Answer("LEADER_NOT_AVAILABLE", Reaction.AGAIN),
     6: Answer("NOT_LEADER_OR_FOLLOWER", Reaction.AGAIN),
     7: Answer("REQUEST_TIMED_OUT", Reaction.DOUBT, "the replicas are slow: check them"),
@@ -66,11 +68,15 @@ ANSWERS: Final[dict[int, Answer]] = {
     15: Answer("COORDINATOR_NOT_AVAILABLE", Reaction.AGAIN),
     16: Answer("NOT_COORDINATOR", Reaction.AGAIN),
     18: Answer("RECORD_LIST_TOO_LARGE", Reaction.REFUSED, "raise the topic's segment.bytes"),
-    19: Answer("NOT_ENOUGH_REPLICAS", Reaction.AGAIN, "start the brokers that are down: min.insync.replicas is not met"),
+    19: Answer(
+        "NOT_ENOUGH_REPLICAS", Reaction.AGAIN, "start the brokers that are down: min.insync.replicas is not met"
+    ),
     20: Answer("NOT_ENOUGH_REPLICAS_AFTER_APPEND", Reaction.DOUBT, "start the brokers that are down"),
     29: Answer("TOPIC_AUTHORIZATION_FAILED", Reaction.REFUSED, "grant Describe and Write on the topic"),
     31: Answer("CLUSTER_AUTHORIZATION_FAILED", Reaction.REFUSED, "grant Write on the topic"),
-    32: Answer("INVALID_TIMESTAMP", Reaction.REFUSED, "set message.timestamp.type=LogAppendTime: eventstore topics apply"),
+    32: Answer(
+        "INVALID_TIMESTAMP", Reaction.REFUSED, "set message.timestamp.type=LogAppendTime: eventstore topics apply"
+    ),
     45: Answer("OUT_OF_ORDER_SEQUENCE_NUMBER", Reaction.RESTART),
     46: Answer("DUPLICATE_SEQUENCE_NUMBER", Reaction.RESTART),
     47: Answer("INVALID_PRODUCER_EPOCH", Reaction.FENCED),
@@ -86,7 +92,9 @@ ANSWERS: Final[dict[int, Answer]] = {
     72: Answer("LISTENER_NOT_FOUND", Reaction.AGAIN),
     74: Answer("FENCED_LEADER_EPOCH", Reaction.AGAIN),
     75: Answer("UNKNOWN_LEADER_EPOCH", Reaction.AGAIN),
-    87: Answer("INVALID_RECORD", Reaction.REFUSED, "the topic must have cleanup.policy=compact: eventstore topics check"),
+    87: Answer(
+        "INVALID_RECORD", Reaction.REFUSED, "the topic must have cleanup.policy=compact: eventstore topics check"
+    ),
     89: Answer("THROTTLING_QUOTA_EXCEEDED", Reaction.AGAIN, "raise the quota of this user"),
     90: Answer("PRODUCER_FENCED", Reaction.FENCED),
     100: Answer("UNKNOWN_TOPIC_ID", Reaction.AGAIN),
@@ -110,7 +118,9 @@ def fatal_to_readers(error: KafkaError) -> None:
         ConfigurationError: It may not be read.
     """
     if error.code() in _LOST:
-        message = f"{error}: the log has lost what was read from it, or the topic was made anew: eventstore topics check"
+        message = (
+            f"{error}: the log has lost what was read from it, or the topic was made anew: eventstore topics check"
+        )
         raise CorruptLogError(message)
     if error.code() in _FORBIDDEN:
         message = f"{error}: grant Read and Describe on the events topics"

@@ -19,7 +19,7 @@ from eventstore.core.records import Partition, StoredEvent
 from eventstore.kafka.errors import fatal_to_readers
 from eventstore.kafka.index import Index, Progress
 from eventstore.kafka.names import PartitionName
-from eventstore.kafka.records import LeaseRule
+from eventstore.kafka.records import LeaseRule, headers_of
 
 _LOGGER: Final = logging.getLogger(__name__)
 _BATCH: Final = 500
@@ -102,9 +102,11 @@ class Follower:
 
         def run(consumer: Consumer) -> None:
             try:
-                done.set_result(work(consumer))
+                work(consumer)
             except BaseException as error:  # noqa: BLE001 - it belongs to whoever asked
                 done.set_exception(error)
+            else:
+                done.set_result(None)
 
         self._commands.put(run)
         await asyncio.wrap_future(done)
@@ -151,7 +153,7 @@ class Follower:
                 continue
             events, _ = read.setdefault(place, ([], 0))
             if error is None:
-                event = followed[1].read(offset, message.key(), message.value(), message.headers())
+                event = followed[1].read(offset, message.key(), message.value(), headers_of(message))
                 if event is not None:
                     events.append(event)
                 offset += 1

@@ -12,6 +12,7 @@ import logging
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
@@ -154,7 +155,7 @@ class Index:
                 await self._wanted.wait()
                 self._wanted.clear()
                 pending, self._pending = self._pending, []
-                await self._write(lambda connection: self._add(connection, pending))
+                await self._write(partial(self._add, pending))
                 for progress in pending:
                     self.positions[progress.partition] = progress.next_offset
                     self.rules[progress.partition] = progress.rule
@@ -171,7 +172,7 @@ class Index:
         self._moved.set()
         self._moved = asyncio.Event()
 
-    def _add(self, connection: sqlite3.Connection, pending: Sequence[Progress]) -> None:
+    def _add(self, pending: Sequence[Progress], connection: sqlite3.Connection) -> None:
         rows: list[tuple[object, ...]] = []
         newest: dict[Partition, Progress] = {}
         for progress in pending:
@@ -211,9 +212,7 @@ class Index:
         first = max((place.slot for place in self._places.values()), default=-1) + 1
 
         def insert(connection: sqlite3.Connection) -> None:
-            connection.executemany(
-                "INSERT INTO partitions (slot, name) VALUES (?, ?)", list(enumerate(new, first))
-            )
+            connection.executemany("INSERT INTO partitions (slot, name) VALUES (?, ?)", list(enumerate(new, first)))
 
         if new:
             await self._write(insert)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -13,7 +14,7 @@ from eventstore.environment import Environment
 from eventstore.kafka.connection import Connection
 from eventstore.kafka.names import Names
 from eventstore.kafka.options import KafkaOptions
-from eventstore.kafka.session import Session
+from eventstore.kafka.session import Place, Session, open_session
 from eventstore.ports import CommandChannel, CommitOutcome, Page, StreamCommit, StreamQuery, StreamSummary, Volume
 
 
@@ -46,6 +47,7 @@ class KafkaLog:
         self.options: Final = options or KafkaOptions()
         self._environment: Final = environment or Environment()
         self._categories: Final[dict[str, None]] = dict.fromkeys(categories)
+        self._resources = AsyncExitStack()
         self._session: Session | None = None
 
     def declare(self, categories: Sequence[str]) -> None:
@@ -59,17 +61,18 @@ class KafkaLog:
             ConfigurationError: Settings or topics are unsafe; the message says what to change.
             LogUnavailableError: The brokers cannot be reached.
         """
-        session = Session(self.connection, self.names, list(self._categories), self.options, self._environment)
-        self._session = await session.__aenter__()
+        async with AsyncExitStack() as resources:
+            place = Place(self.connection, self.names, list(self._categories), self.options, self._environment)
+            self._session = await resources.enter_async_context(open_session(place))
+            self._resources = resources.pop_all()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Finish what is being written, hand the partitions over, close everything."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.__aexit__(kind, error, trace)
+        self._session = None
+        await self._resources.__aexit__(kind, error, trace)
 
     @property
     def _opened(self) -> Session:
@@ -100,19 +103,19 @@ class KafkaLog:
     @property
     def partitions(self) -> Sequence[Partition]:
         """Name the partitions of all categories."""
-        return self._opened.partitions
+        return [name.text for name in self._opened.partitions.all]
 
     def partition_of(self, stream: str) -> Partition:
         """Give the partition that the stream's id hashes to."""
-        return str(self._opened.partition_of(stream))
+        return self._opened.partitions.of(stream).text
 
     async def serving(self, partitions: Sequence[Partition] | None = None) -> None:
         """Return when this process owns some partitions, or all if none are named, and executes their commands."""
-        await self._opened.serving(self.partitions if partitions is None else partitions)
+        await self._opened.ownership.serving(self.partitions if partitions is None else partitions)
 
     async def commit(self, partition: Partition, commits: Sequence[StreamCommit]) -> Sequence[CommitOutcome]:
         """Write a group of commits durably as one record batch; see `StreamWriter.commit`."""
-        return await self._opened.commit(partition, commits)
+        return await self._opened.ownership.owned(partition).commit(commits)
 
     async def read_streams(self, queries: Sequence[StreamQuery]) -> Sequence[Sequence[StoredEvent]]:
         """Read streams by name; see `StreamReader.read_streams`."""

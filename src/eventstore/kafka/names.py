@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from aiokafka.partitioner import murmur2
+from aiokafka.partitioner import murmur2  # pyright: ignore[reportUnknownVariableType]
 
 from eventstore.core.errors import ConfigurationError
 from eventstore.core.records import Partition
@@ -37,9 +37,14 @@ class PartitionName:
         """Whose epochs fence the partition's writers."""
         return f"{self.topic}.{self.number}"
 
+    @property
+    def text(self) -> Partition:
+        """The name that positions and tokens use."""
+        return f"{self.category}/{self.number}"
+
     def __str__(self) -> str:
         """Give the name that positions and tokens use."""
-        return f"{self.category}/{self.number}"
+        return self.text
 
 
 class Names:

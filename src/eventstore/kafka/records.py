@@ -1,10 +1,10 @@
-"""What stands in an events topic: events, claims, fences and barriers, and the rule that says which of them count.
+r"""What stands in an events topic: events, claims, fences and barriers, and the rule that says which of them count.
 
 An event's key is `<id>:<version>:<lease>`; everything else has a key that starts with a NUL, which no id contains:
 
-    \\0claim:<lease>            the next owner begins; events of every other lease are void from here on
-    \\0fence:<producer id>      a former owner's producer id is shut out at the broker for good
-    \\0barrier:<producer id>    an owner made sure that it still is one
+    \0claim:<lease>            the next owner begins; events of every other lease are void from here on
+    \0fence:<producer id>      a former owner's producer id is shut out at the broker for good
+    \0barrier:<producer id>    an owner made sure that it still is one
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias, cast
 
 from eventstore.core.records import StoredEvent
 from eventstore.ports import StreamCommit
@@ -24,6 +24,19 @@ _CLAIM: Final = b"\x00claim:"
 _FENCE: Final = b"\x00fence:"
 _BARRIER: Final = b"\x00barrier:"
 _LEASE: Final = "lease"
+
+
+class ReadRecord(Protocol):
+    """What a consumer gives."""
+
+    def headers(self) -> object:
+        """Give the headers."""
+        ...
+
+
+def headers_of(message: ReadRecord) -> Headers:
+    """Give a record's headers, which confluent's types describe as more than what a consumer gives."""
+    return cast("Headers", message.headers() or [])
 
 
 class Record(NamedTuple):
@@ -129,9 +142,8 @@ class LeaseRule:
             self._control(key or b"", value)
             return None
         try:
-            lease, *described = headers or ()
-            if lease[1].decode() == self.lease and value is not None:
-                return self._event(offset, key, value, described)
+            if headers and value is not None and headers[0][1].decode() == self.lease:
+                return self._event(offset, key, value, headers[1:])
         except (ValueError, IndexError):
             pass
         self.skipped += 1

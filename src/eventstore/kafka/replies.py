@@ -100,7 +100,9 @@ class Replies:
             try:
                 end: int = consumer.get_watermark_offsets(place, timeout=_START_SECONDS)[1]
             except KafkaException as error:
-                if not error.args[0].retriable() and error.args[0].code() not in _PASSING or time.monotonic() > deadline:
+                if (
+                    not error.args[0].retriable() and error.args[0].code() not in _PASSING
+                ) or time.monotonic() > deadline:
                     raise
                 time.sleep(_POLL_SECONDS)
             else:

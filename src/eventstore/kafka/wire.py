@@ -117,14 +117,14 @@ class Wire:
             return NO_ANSWER, nobody
         return answer.error_code, ProducerIdentity(answer.producer_id, answer.producer_epoch)
 
-    async def produce(self, topic: str, number: int, batch: bytes, timeout: float) -> Reply:
+    async def produce(self, topic: str, number: int, batch: bytes, seconds: float) -> Reply:
         """Send one record batch, to be acknowledged by all in-sync replicas.
 
         Args:
             topic: Where to.
             number: Which partition.
             batch: From `encode_batch`.
-            timeout: Seconds that the leader may wait for its replicas.
+            seconds: How long the leader may wait for its replicas.
 
         Returns:
             The code, and the batch's first offset if it is 0.
@@ -132,7 +132,7 @@ class Wire:
         leader = self._client.cluster.leader_for_partition(TopicPartition(topic, number))
         if leader is None or leader == -1:
             return Reply(NO_LEADER)
-        patience = min(max(timeout, _LEAST_SECONDS), REQUEST_SECONDS * 0.8)  # the answer has to come before we give up
+        patience = min(max(seconds, _LEAST_SECONDS), REQUEST_SECONDS * 0.8)  # the answer has to come before we give up
         request = ProduceRequest(None, _ACKS_ALL, int(patience * 1000), [(topic, [(number, batch)])])
         try:
             if not await self._client.ready(leader, group=number):
@@ -177,5 +177,3 @@ def encode_batch(records: Sequence[Record], identity: ProducerIdentity, sequence
 def _code_of(error: KafkaError) -> int:
     code: int = getattr(error, "errno", NO_ANSWER)
     return code if code > 0 else NO_ANSWER
-
-

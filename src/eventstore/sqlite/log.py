@@ -169,7 +169,9 @@ class SqliteLog:
     ) -> Page:
         """Read events in order; see `PartitionReader.read`."""
         del partition
-        return await self._read(lambda connection: reading.read_page(connection, offset, limit, categories, reading.read_end))
+        return await self._read(
+            lambda connection: reading.read_page(connection, offset, limit, categories, reading.read_end)
+        )
 
     async def ends(self) -> Mapping[Partition, int]:
         """Give one past the newest offset."""

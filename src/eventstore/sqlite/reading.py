@@ -106,9 +106,7 @@ def read_end(connection: sqlite3.Connection) -> int:
     return found
 
 
-def measure(
-    connection: sqlite3.Connection, offset: int, categories: Sequence[str] | None, slot: int = 0
-) -> Volume:
+def measure(connection: sqlite3.Connection, offset: int, categories: Sequence[str] | None, slot: int = 0) -> Volume:
     """Count events and bytes of a slot from an offset on."""
     condition, bounds = _in_categories(categories)
     query = f"SELECT count(*), coalesce(sum(length(envelope)), 0) FROM events WHERE {_IN_SLOT} {condition}"  # noqa: S608

@@ -197,7 +197,9 @@ class GroupCommit:
         if not asked:
             return remaining
         try:
-            found = await self._log.find_commands([pending.request.command_id.bytes for pending in asked], self._partition)
+            found = await self._log.find_commands(
+                [pending.request.command_id.bytes for pending in asked], self._partition
+            )
         except EventStoreError as error:
             for pending in asked:
                 self._inbox.answer(pending, error)
