@@ -119,9 +119,7 @@ class KafkaLog:
 
     async def read_streams(self, queries: Sequence[StreamQuery]) -> Sequence[Sequence[StoredEvent]]:
         """Read streams by name; see `StreamReader.read_streams`."""
-        session = self._opened
-        await session.current({query.stream for query in queries})
-        return await session.index.read_streams(queries)
+        return await self._opened.read_streams(queries)
 
     async def find_commands(
         self, command_ids: Sequence[bytes], partition: Partition | None = None

@@ -35,7 +35,7 @@ from eventstore.kafka.following import Follower
 from eventstore.kafka.index import Index, Progress
 from eventstore.kafka.names import PartitionName
 from eventstore.kafka.records import LeaseRule, event_records, stored_events
-from eventstore.ports import Appended, CommitOutcome, StreamCommit
+from eventstore.ports import Appended, CommitOutcome, StreamCommit, StreamQuery
 
 _LOGGER: Final = logging.getLogger(__name__)
 _MOST_BEHIND: Final = 100_000
@@ -257,8 +257,9 @@ class OwnedPartition:
             else:
                 versions[commit.stream] = version
         if missing:
+            forgotten = self._heads.forgotten
             found = await self._means.index.read_versions(missing)
-            self._heads.update(found)
+            self._heads.learn(found, forgotten)
             versions.update(found)
         return versions
 
@@ -278,11 +279,21 @@ class OwnedPartition:
         missing = [key for key in command_ids if key not in recent]
         return {**await self._means.index.find_commands(missing), **recent} if missing else recent
 
-    async def settled(self, streams: Sequence[str]) -> None:
-        """Return when the index has every acknowledged event of some streams."""
-        end = self._heads.behind_until(streams)
+    async def read_streams(self, queries: Sequence[StreamQuery]) -> Sequence[Sequence[StoredEvent]]:
+        """Read streams of this partition, every acknowledged event included."""
+        index, forgotten = self._means.index, self._heads.forgotten
+        end = self._heads.behind_until([query.stream for query in queries])
         if end:
-            await self._means.index.reached(str(self.name), end)
+            await index.reached(str(self.name), end)
+        found = await index.read_streams(queries)
+        # Whoever reads a stream to its end usually appends to it next.
+        ends = {
+            query.stream: query.after_version + len(events)
+            for query, events in zip(queries, found, strict=True)
+            if (query.limit is None or len(events) < query.limit) and (events or not query.after_version)
+        }
+        self._heads.learn(ends, forgotten)
+        return found
 
     async def all_settled(self) -> None:
         """Return when the index has every acknowledged event."""

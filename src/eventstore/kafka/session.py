@@ -30,6 +30,7 @@ from eventstore.kafka.partition import Means
 from eventstore.kafka.topics import open_topics
 from eventstore.kafka.wire import Wire
 from eventstore.kafka.workplace import claim_index_file
+from eventstore.ports import StreamQuery
 
 _END_SECONDS: Final = 5.0
 _RETRY_SECONDS: Final = 0.05
@@ -109,25 +110,20 @@ class Session:
     channel: Channel
     environment: Environment
 
-    async def current(self, streams: Collection[str]) -> None:
-        """Return when the index is complete for some streams, up to some moment not before the call.
+    async def read_streams(self, queries: Sequence[StreamQuery]) -> Sequence[Sequence[StoredEvent]]:
+        """Read streams, complete up to some moment not before the call.
 
-        Streams of partitions that are served here cost nothing: nobody else writes to them. For the others the
-        brokers are asked where they end.
+        Partitions that are served here need no question: nobody else writes to them. For the others the brokers are
+        asked where they end, and the index has to get there.
         """
         self.ownership.check()
-        elsewhere: set[PartitionName] = set()
-        here: dict[str, list[str]] = {}
-        for stream in streams:
-            name = self.partitions.of(stream)
-            if self.ownership.serves(name.text):
-                here.setdefault(name.text, []).append(stream)
-            else:
-                elsewhere.add(name)
-        for partition, own in here.items():
-            if served := self.ownership.served(partition):
-                await served.settled(own)
-        await self._up_to_date(elsewhere)
+        names = {self.partitions.of(query.stream) for query in queries}
+        if len(names) == 1 and (served := self.ownership.served(next(iter(names)).text)):
+            return await served.read_streams(queries)
+        for name in names:
+            await self.settled(name.text)
+        await self._up_to_date([name for name in names if not self.ownership.serves(name.text)])
+        return await self.index.read_streams(queries)
 
     async def all_current(self) -> None:
         """Return when the index is complete for every stream, up to some moment not before the call."""
