@@ -37,17 +37,20 @@ class Session:
         return load(self.app)
 
     @asynccontextmanager
-    async def opened(self, *, workers: bool = False, create: bool = False) -> AsyncGenerator[EventStore]:
+    async def opened(
+        self, *, serve: bool = False, workers: bool = False, create: bool = False
+    ) -> AsyncGenerator[EventStore]:
         """Open the application's store.
 
         Args:
+            serve: Own partitions and execute the commands of other processes there.
             workers: Run projections and process managers.
             create: Make a new log if there is none.
 
         Raises:
             ConfigurationError: `--app` does not lead to a store, or there is no log.
         """
-        store = self.store().with_settings(workers=workers)
+        store = self.store().with_settings(serve=serve, workers=workers)
         if not create and not store.log.exists():
             where = getattr(store.log, "path", type(store.log).__name__)
             message = f"there is no event log at {where}: check the path, or let the application write its first event"

@@ -53,7 +53,8 @@ class Channel:
         self._waiting: Final[dict[bytes, asyncio.Future[bytes]]] = {}
         self._background: Final = Background()
         self._resources: Final = AsyncExitStack()
-        self._answering: asyncio.Future[Answering] | None = None
+        self._answering: Answering | None = None
+        self._join: Callable[[], None] = lambda: None
         self._producer: Any = None  # aiokafka has no types; nothing of it leaves this file
 
     async def __aenter__(self) -> Self:
@@ -62,7 +63,6 @@ class Channel:
         Raises:
             LogUnavailableError: The brokers cannot be reached.
         """
-        self._answering = asyncio.get_running_loop().create_future()
         async with AsyncExitStack() as resources:
             listener = Replies(self._connection.confluent(), self._topic, self._number, self._heard)
             await resources.enter_async_context(listener)
@@ -90,10 +90,14 @@ class Channel:
         """Tell whether this process owns the partition now."""
         return self._is_local(partition)
 
+    def when_serving(self, join: Callable[[], None]) -> None:
+        """Say what begins when somebody answers messages: only then may this process own partitions."""
+        self._join = join
+
     def serve(self, answer: Answering) -> None:
-        """Answer the messages of other processes."""
-        assert self._answering is not None  # noqa: S101 - made by __aenter__
-        self._answering.set_result(answer)
+        """Answer the messages of other processes, and own a share of the partitions from now on."""
+        self._answering = answer
+        self._join()
 
     async def ask(self, partition: Partition, key: str, message: bytes, timeout: float) -> bytes:  # noqa: ASYNC109 - travels with the message
         """Bring a message to the owner and give its answer; see `CommandChannel.ask`."""
@@ -124,9 +128,8 @@ class Channel:
 
     async def answer(self, partition: Partition, delivery: Delivery) -> None:
         """Answer one message of another process."""
-        assert self._answering is not None  # noqa: S101 - made by __aenter__
-        answering = await asyncio.shield(self._answering)
-        answer = await answering(partition, delivery.value)
+        assert self._answering is not None  # noqa: S101 - nothing is delivered before `serve`
+        answer = await self._answering(partition, delivery.value)
         number, correlation = delivery.headers.get(_REPLY_TO), delivery.headers.get(_CORRELATION)
         if number is not None and number.isdigit() and correlation is not None:
             # Whoever asked asks again if this gets lost.

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Thread
-from types import TracebackType
-from typing import Final, NamedTuple, Protocol, Self, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -96,7 +95,7 @@ class GroupSettings:
 
 
 class Election:
-    """Takes part in the election while it is open; every callback of the member runs on the loop.
+    """Takes part in the election from `join` to `close`; every callback of the member runs on the loop.
 
     Args:
         connection: The connection's settings, for confluent consumers.
@@ -130,18 +129,16 @@ class Election:
         self._stopping = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    async def __aenter__(self) -> Self:
-        """Join the group."""
+    def join(self) -> None:
+        """Take part from now on."""
         self._loop = asyncio.get_running_loop()
         self._thread.start()
-        return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Hand everything over and leave the group."""
+    async def close(self) -> None:
+        """Hand everything over and leave the group, if this process took part."""
         self._stopping = True
-        await asyncio.shield(asyncio.to_thread(self._thread.join))
+        if self._thread.ident is not None:
+            await asyncio.shield(asyncio.to_thread(self._thread.join))
 
     def _settle(self, place: Place, offset: int, answered: bool) -> None:  # noqa: FBT001 - see Delivery
         def note(_: Consumer) -> None:

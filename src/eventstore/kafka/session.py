@@ -244,5 +244,7 @@ async def open_session(place: Place) -> AsyncGenerator[Session]:
             options.drain_seconds,
             options.member,
         )
-        await enter(Election(confluent, group, ownership))
+        election = Election(confluent, group, ownership)
+        resources.push_async_callback(election.close)
+        channel.when_serving(election.join)
         yield session

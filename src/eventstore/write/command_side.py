@@ -68,10 +68,14 @@ class CommandSide:
         self._groups: Final[dict[Partition, GroupCommit]] = {}
         self._background: Final = Background()
 
-    def start(self) -> None:
-        """Begin to write snapshots and to answer other processes; group commits start with their first command."""
+    def start(self, *, serve: bool) -> None:
+        """Begin to write snapshots; group commits start with their first command.
+
+        Args:
+            serve: Whether to answer other processes too, where the log has them.
+        """
         self._background.start(self._snapshotter.run(), "eventstore-snapshots")
-        if self._channel is not None and self._aggregates:
+        if serve and self._channel is not None and self._aggregates:
             self._channel.serve(self._router.answer)
 
     async def close(self) -> None:
