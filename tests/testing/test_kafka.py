@@ -25,7 +25,7 @@ from tests.testing.records import consume, known_nodes, known_topics, new_topic,
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("kafka_installation")]
+pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("kafka_installation"), pytest.mark.timeout(60)]
 
 START_ONE_AND_WAIT = """
 import time
