@@ -5,7 +5,7 @@ RUN    := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 PYTEST := $(RUN) -m pytest
 
-.PHONY: demo test check docs bench campaign lock clean setup
+.PHONY: demo demo-kafka test check docs bench campaign lock clean setup
 .DEFAULT_GOAL := test
 
 setup: $(STAMP)
@@ -19,6 +19,9 @@ $(STAMP): requirements/dev.lock pyproject.toml
 
 demo: $(STAMP)  ## the main job: the task domain on the embedded log
 	@$(RUN) -m examples.task_domain
+
+demo-kafka: $(STAMP)  ## the same on Apache Kafka, with three worker processes
+	@$(RUN) -m examples.task_domain --kafka
 
 test: $(STAMP)  ## every test but the campaigns, and at least 95 % coverage of what must not fail
 	$(RUN) -m coverage run -m pytest --durations=10  # from the start: the plug-in imports the package early
