@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self, TypeAlias
 
-from eventstore.core.records import Partition, Snapshot, StoredEvent
+from eventstore.core.records import Partition, Snapshot, StoredEvent, StreamEvent
 
 
 class NewEvent(NamedTuple):
@@ -125,6 +125,10 @@ class StreamReader(Protocol):
             LogUnavailableError: The log cannot be read now.
             CorruptLogError: Stored data is damaged.
         """
+        ...
+
+    async def read_to_fold(self, queries: Sequence[StreamQuery]) -> Sequence[Sequence[StreamEvent]]:
+        """Read like `read_streams`, but only what folding the events into states takes."""
         ...
 
     async def find_commands(self, command_ids: Sequence[bytes]) -> Mapping[bytes, Sequence[StoredEvent]]:
