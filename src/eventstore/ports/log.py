@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self, TypeAlias
 
@@ -20,8 +19,7 @@ class NewEvent(NamedTuple):
     envelope: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class StreamCommit:
+class StreamCommit(NamedTuple):
     """The events of one command, written as a whole if the stream still stands where they were decided.
 
     Without events it is only a question: does the stream still stand at that version?
