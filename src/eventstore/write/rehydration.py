@@ -82,18 +82,20 @@ class Rehydrator:
         states = await self._starts(wanted)
         behind = [*states]
         while behind:
-            queries = [StreamQuery(name, states[name].version, _PAGE) for name in behind]
-            pages = zip(behind, await self._log.read_to_fold(queries), strict=True)
-            behind = list[str]()
-            for name, events in pages:
-                if events:
-                    states[name] = state = states[name].copy_state()
-                    fold(state, events, self._registry)
-                if len(events) == _PAGE:
-                    behind.append(name)
+            behind = await self._fold_page(states, behind)
         for name, state in states.items():
             self.cache.put(name, state)
         return states
+
+    async def _fold_page(self, states: dict[str, Aggregate], behind: Sequence[str]) -> list[str]:
+        """Fold the next page of each stream, and tell which may go on; the page's memory is free for the next one."""
+        queries = [StreamQuery(name, states[name].version, _PAGE) for name in behind]
+        pages = await self._log.read_to_fold(queries)
+        for name, events in zip(behind, pages, strict=True):
+            if events:
+                states[name] = state = states[name].copy_state()
+                fold(state, events, self._registry)
+        return [name for name, events in zip(behind, pages, strict=True) if len(events) == _PAGE]
 
     async def load(self, cls: type[A], stream: StreamId, at: int | datetime | None) -> A:
         """Give an aggregate as of now, of a version or of a time; it is the caller's own copy.
