@@ -113,7 +113,7 @@ async def test_a_damaged_envelope_names_its_place(path: Path) -> None:
     with closing(sqlite3.connect(path)) as db, db:
         db.execute("UPDATE events SET envelope = x'00ff' WHERE version = 2")
     async with EventStore(SqliteLog(path), aggregates=[Counter]) as store:
-        with pytest.raises(EventSchemaError, match=r"counter.counted at counter-a version 2 \(offset 2\)"):
+        with pytest.raises(EventSchemaError, match=r"counter.counted at counter-a version 2"):
             await store.load(Counter, "a")
 
 

@@ -19,7 +19,7 @@ from typing import Final, Self, TypeVar
 
 from eventstore.background import Background
 from eventstore.core.errors import ConfigurationError, CorruptLogError
-from eventstore.core.records import Partition, Snapshot, StoredEvent
+from eventstore.core.records import Partition, Snapshot, StoredEvent, StreamEvent
 from eventstore.kafka.records import LeaseRule
 from eventstore.kafka.schema import Places, open_index
 from eventstore.ports import Page, StreamQuery, StreamSummary, Volume
@@ -223,6 +223,10 @@ class Index:
     async def read_streams(self, queries: Sequence[StreamQuery]) -> Sequence[Sequence[StoredEvent]]:
         """Read streams by name."""
         return await self._read(lambda connection: reading.read_streams(connection, queries))
+
+    async def read_to_fold(self, queries: Sequence[StreamQuery]) -> Sequence[Sequence[StreamEvent]]:
+        """Read streams by name, only what folding takes."""
+        return await self._read(lambda connection: reading.read_to_fold(connection, queries))
 
     async def read_versions(self, streams: Sequence[str]) -> Mapping[str, int]:
         """Give where streams stand."""

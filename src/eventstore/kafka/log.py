@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from eventstore.core.errors import StoreClosedError
-from eventstore.core.records import Partition, Snapshot, StoredEvent
+from eventstore.core.records import Partition, Snapshot, StoredEvent, StreamEvent
 from eventstore.environment import Environment
 from eventstore.kafka.connection import Connection
 from eventstore.kafka.names import Names
@@ -119,7 +119,13 @@ class KafkaLog:
 
     async def read_streams(self, queries: Sequence[StreamQuery]) -> Sequence[Sequence[StoredEvent]]:
         """Read streams by name; see `StreamReader.read_streams`."""
-        return await self._opened.read_streams(queries)
+        session = self._opened
+        return await session.read(queries, session.index.read_streams)
+
+    async def read_to_fold(self, queries: Sequence[StreamQuery]) -> Sequence[Sequence[StreamEvent]]:
+        """Read what folding takes; see `StreamReader.read_to_fold`."""
+        session = self._opened
+        return await session.read(queries, session.index.read_to_fold)
 
     async def find_commands(
         self, command_ids: Sequence[bytes], partition: Partition | None = None

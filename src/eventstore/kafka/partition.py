@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Final
+from typing import Final, TypeAlias, TypeVar
 from uuid import UUID
 
 from eventstore.background import finished
@@ -41,6 +41,10 @@ _LOGGER: Final = logging.getLogger(__name__)
 _MOST_BEHIND: Final = 100_000
 """So many acknowledged events may be missing in the index before commits wait for it."""
 _CLAIM_PAUSE: Final = 0.25
+
+
+E = TypeVar("E")
+ReadIndex: TypeAlias = Callable[[Sequence[StreamQuery]], Awaitable[Sequence[Sequence[E]]]]
 
 
 class Stage(Enum):
@@ -279,13 +283,18 @@ class OwnedPartition:
         missing = [key for key in command_ids if key not in recent]
         return {**await self._means.index.find_commands(missing), **recent} if missing else recent
 
-    async def read_streams(self, queries: Sequence[StreamQuery]) -> Sequence[Sequence[StoredEvent]]:
-        """Read streams of this partition, every acknowledged event included."""
-        index, forgotten = self._means.index, self._heads.forgotten
+    async def read(self, queries: Sequence[StreamQuery], read: ReadIndex[E]) -> Sequence[Sequence[E]]:
+        """Read streams of this partition from the index, every acknowledged event included.
+
+        Args:
+            queries: What to read.
+            read: Reads it from the index.
+        """
+        forgotten = self._heads.forgotten
         end = self._heads.behind_until([query.stream for query in queries])
         if end:
-            await index.reached(str(self.name), end)
-        found = await index.read_streams(queries)
+            await self._means.index.reached(str(self.name), end)
+        found = await read(queries)
         # Whoever reads a stream to its end usually appends to it next.
         ends = {
             query.stream: query.after_version + len(events)

@@ -26,7 +26,7 @@ from eventstore.kafka.index import Index
 from eventstore.kafka.names import Names, PartitionName
 from eventstore.kafka.options import KafkaOptions
 from eventstore.kafka.ownership import Ownership
-from eventstore.kafka.partition import Means
+from eventstore.kafka.partition import E, Means, ReadIndex
 from eventstore.kafka.topics import open_topics
 from eventstore.kafka.wire import Wire
 from eventstore.kafka.workplace import claim_index_file
@@ -110,20 +110,24 @@ class Session:
     channel: Channel
     environment: Environment
 
-    async def read_streams(self, queries: Sequence[StreamQuery]) -> Sequence[Sequence[StoredEvent]]:
-        """Read streams, complete up to some moment not before the call.
+    async def read(self, queries: Sequence[StreamQuery], read: ReadIndex[E]) -> Sequence[Sequence[E]]:
+        """Read streams from the index, complete up to some moment not before the call.
 
         Partitions that are served here need no question: nobody else writes to them. For the others the brokers are
         asked where they end, and the index has to get there.
+
+        Args:
+            queries: What to read.
+            read: Reads it from the index.
         """
         self.ownership.check()
         names = {self.partitions.of(query.stream) for query in queries}
         if len(names) == 1 and (served := self.ownership.served(next(iter(names)).text)):
-            return await served.read_streams(queries)
+            return await served.read(queries, read)
         for name in names:
             await self.settled(name.text)
         await self._up_to_date([name for name in names if not self.ownership.serves(name.text)])
-        return await self.index.read_streams(queries)
+        return await read(queries)
 
     async def all_current(self) -> None:
         """Return when the index is complete for every stream, up to some moment not before the call."""
