@@ -23,6 +23,7 @@ from uuid import UUID
 from eventstore.background import finished
 from eventstore.core.errors import (
     AppendOutcomeUnknownError,
+    CorruptLogError,
     EventStoreError,
     LogUnavailableError,
     OwnershipLostError,
@@ -169,6 +170,12 @@ class OwnedPartition:
                 self._moved_to(await self._writer.barrier(deadline) + 1, ())
             return
         offset = await self._writer.append(records, deadline)
+        if offset < self._end:
+            message = (
+                f"{self.name} ended at offset {self._end} and now at {offset}: the topic was deleted and made anew, or "
+                "the brokers lost what they acknowledged. Nothing written now counts: eventstore topics check"
+            )
+            raise CorruptLogError(message)
         if offset > self._end:
             self._skipped += offset - self._end
             _LOGGER.error("%s: somebody else wrote %d records; no reader counts them", self.name, offset - self._end)
