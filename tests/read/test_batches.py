@@ -17,6 +17,7 @@ from eventstore.core.errors import RowConflictError, StoreUnavailableError
 from eventstore.core.projections import EventAt, HandlerFailedError
 from eventstore.ports import QueryStore, QueryTransaction
 from eventstore.read.batches import BatchProcessor
+from eventstore.read.worker import WorkerSettings, every_worker
 from tests.read.shop import Account, AccountRow, Accounts, Deposit, Opened, caught_up, fill, opened
 
 
@@ -202,3 +203,22 @@ async def test_a_closed_log_ends_its_workers_without_an_error(tmp_path: Path, ca
         workers = store.query_side._background._tasks
         await until(lambda: all(worker.done() for worker in workers))
     assert caplog.text == ""
+
+
+async def test_a_worker_that_is_woken_while_it_fails_tries_again_at_once(tmp_path: Path) -> None:
+    tries: list[int] = []
+    async with opened(tmp_path, Accounts, workers=False) as store:
+        await fill(store, accounts=1, deposits=0)
+
+        def act(numbers: list[int]) -> None:
+            tries.append(1)
+            store.query_side.wake_workers()
+            if len(tries) == 1:
+                raise HandlerFailedError(0, ValueError("not yet"))
+
+        settings = WorkerSettings(retry=60)
+        (worker,) = every_worker(store.query_side._surroundings, store.log, [Subscribed(act)], "test", settings)
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(worker.run())
+            await until(lambda: len(tries) == 2)
+            running.cancel()

@@ -316,7 +316,7 @@ class Comparison(RuleBasedStateMachine):
 @pytest.mark.timeout(120)  # a failure is made smaller first; each step has a limit of its own
 @pytest.mark.parametrize("kind", ["sqlite", "memory"])
 def test_a_store_answers_like_a_model_in_plain_python(kind: str) -> None:
-    compare(kind, examples=15, steps=20)
+    compare(kind, examples=12, steps=20)
 
 
 @pytest.mark.campaign
