@@ -93,7 +93,7 @@ async def test_a_defect_of_the_log_is_named_to_every_caller_and_whoever_closes_t
         await store.__aexit__(None, None, None)
 
 
-@pytest.mark.parametrize("method", ["commit", "read_streams", "find_commands"])
+@pytest.mark.parametrize("method", ["commit", "read_to_fold", "find_commands"])
 async def test_a_closing_that_is_given_up_answers_who_still_waits(log: EventLog, method: str) -> None:
     faulty = FaultyLog(log)
     store = await store_of(faulty).__aenter__()
@@ -183,7 +183,7 @@ async def test_commands_that_cannot_be_looked_up_fail_and_the_others_go_on(log: 
 async def test_a_stream_that_cannot_be_read_now_fails_its_command_and_works_again_later(log: EventLog) -> None:
     faulty = FaultyLog(log)
     async with store_of(faulty) as store:
-        faulty.fail("read_streams", "refuse")
+        faulty.fail("read_to_fold", "refuse")
         with pytest.raises(LogUnavailableError):
             await store.execute(Counter, "a", Count())
         assert (await store.execute(Counter, "a", Count())).version == 1
@@ -264,7 +264,7 @@ async def test_an_event_that_cannot_be_applied_names_its_place_and_the_rule(log:
     async with store_of(log) as store:
         await store.execute(Counter, "a", Count(by=0))
     async with EventStore(log, aggregates=[Fragile]) as store:
-        with pytest.raises(EventSchemaError, match=r"counter-a version 1 .*ZeroDivisionError.*@evolves must not fail"):
+        with pytest.raises(EventSchemaError, match=r"counter-a version 1: .*ZeroDivisionError.*@evolves must not fail"):
             await store.execute(Fragile, "a", Count())
 
 
@@ -282,5 +282,5 @@ async def test_an_event_of_another_aggregate_in_the_stream_names_what_is_missing
             pass
 
     async with EventStore(log, aggregates=[Counter, Knowing]) as store:
-        with pytest.raises(EventSchemaError, match=r"counter-a version 1 .*no @evolves method takes it: add one"):
+        with pytest.raises(EventSchemaError, match=r"counter-a version 1: .*no @evolves method takes it: add one"):
             await store.load(Counter, "a")
