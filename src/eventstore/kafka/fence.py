@@ -182,7 +182,9 @@ class FencedWriter:
     async def _next_identity(self, deadline: float) -> ProducerIdentity:
         tries = 0
         while True:
-            code, identity = await self._wire.init_producer_id(self._partition.transactional_id)
+            code, identity = await self._wire.init_producer_id(
+                self._partition.transactional_id, deadline - self._now
+            )
             answer = answer_for(code)
             if answer.reaction is Reaction.DONE:
                 return identity
@@ -214,7 +216,7 @@ class FencedWriter:
         if self._now + wait > deadline:
             return False
         await self._environment.clock.sleep(wait)
-        await self._wire.refresh()
+        await self._wire.refresh(deadline - self._now)
         return self._now < deadline
 
     @property
