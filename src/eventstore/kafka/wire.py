@@ -34,6 +34,9 @@ _READ_UNCOMMITTED: Final = 0
 _MAX_BATCH: Final = 2**30
 _TRANSACTION_MS: Final = 10_000
 _LEAST_SECONDS: Final = 0.1
+# aiokafka's own connections are 0 and 1. A broker answers the requests of one connection in turn, so appends to
+# different partitions, and questions, would wait for each other on a common one.
+_FIRST_CONNECTION: Final = 2
 
 
 class ProducerIdentity(NamedTuple):
@@ -136,12 +139,13 @@ class Wire:
             return Reply(NO_LEADER)
         seconds = max(seconds, _LEAST_SECONDS)
         patience = min(seconds, REQUEST_SECONDS) * 0.8  # the answer has to come before we give up
+        connection = _FIRST_CONNECTION + number
         request = ProduceRequest(None, _ACKS_ALL, int(patience * 1000), [(topic, [(number, batch)])])
         try:
             async with asyncio.timeout(seconds):
-                if not await self._client.ready(leader, group=number):
+                if not await self._client.ready(leader, group=connection):
                     return Reply(NOT_SENT)
-                answer = await self._client.send(leader, request, group=number)
+                answer = await self._client.send(leader, request, group=connection)
         except (KafkaError, TimeoutError, OSError):
             return Reply(NO_ANSWER)
         _, ((_, code, offset, *_),) = answer.topics[0]
