@@ -182,9 +182,7 @@ class FencedWriter:
     async def _next_identity(self, deadline: float) -> ProducerIdentity:
         tries = 0
         while True:
-            code, identity = await self._wire.init_producer_id(
-                self._partition.transactional_id, deadline - self._now
-            )
+            code, identity = await self._wire.init_producer_id(self._partition.transactional_id, deadline - self._now)
             answer = answer_for(code)
             if answer.reaction is Reaction.DONE:
                 return identity
