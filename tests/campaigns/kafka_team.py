@@ -1,0 +1,187 @@
+"""Several processes of one Kafka event store under load, to be killed, paused and replaced."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from uuid import UUID, uuid4
+
+from tests.campaigns.kafka_judge import Evidence, Written, read_topic, violations
+
+PARTITIONS = 4
+POLL_SECONDS = 0.02
+
+
+@dataclass
+class Load:
+    """How hard the members work, and how soon their death is noticed."""
+
+    members: int = 3
+    callers: int = 12
+    session_seconds: float = 2.0
+
+
+@dataclass(eq=False)
+class Running:
+    """One process."""
+
+    process: asyncio.subprocess.Process
+    name: str | None
+    log: Path
+    heard: asyncio.Task[None] | None = None
+    opened: bool = False
+    closed: bool = False
+
+
+@dataclass
+class Healing:
+    """After a fault: when each partition first acknowledged a command that was sent after it."""
+
+    since: int = field(default_factory=time.monotonic_ns)
+    acks: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> float:
+        return (max(self.acks.values()) - self.since) / 1e9
+
+
+class Team:
+    """Members on one prefix, and what they said; ends them all when left."""
+
+    def __init__(self, bootstrap: str, directory: Path, load: Load) -> None:
+        self.seed = int(os.environ.get("SEED", random.randrange(2**32)))
+        self.chance = random.Random(self.seed)
+        self.bootstrap = bootstrap
+        self.directory = directory
+        self.load = load
+        self.prefix = f"c{uuid4().hex[:10]}"
+        self.evidence = Evidence()
+        self.members: list[Running] = []
+        self.healing = Healing()
+        self.healed: list[float] = []
+        self._started = 0
+
+    async def __aenter__(self) -> Self:
+        print(f"seed {self.seed}, {self.directory}")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for member in self.members:
+            await self.kill(member)
+
+    async def start(self) -> None:
+        """Start all members; every partition acknowledges when this returns."""
+        self.healing = Healing()
+        for _ in range(self.load.members):
+            await self.join()
+        await self.heal(40)
+        self.healed.clear()
+
+    async def join(self, name: str | None = None) -> Running:
+        """Start a member; it opens and works by itself."""
+        self._started += 1
+        settings = {
+            "bootstrap": self.bootstrap, "prefix": self.prefix, "partitions": PARTITIONS,
+            "directory": str(self.directory / "index"), "session_seconds": self.load.session_seconds,
+            "member": name, "callers": self.load.callers, "seed": self.chance.random(),
+        }  # fmt: skip
+        path = self.directory / f"member-{self._started}.log"
+        with path.open("wb") as log:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "tests.campaigns.kafka_member", json.dumps(settings),
+                stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=log,
+            )  # fmt: skip
+        member = Running(process, name, path)
+        member.heard = asyncio.create_task(self._hear(member))
+        self.members.append(member)
+        return member
+
+    async def kill(self, member: Running) -> None:
+        """End it at once; everything it said has been heard when this returns."""
+        self.members = [other for other in self.members if other is not member]
+        if member.process.returncode is None:
+            member.process.kill()
+        assert member.heard is not None
+        await member.heard
+
+    async def stop(self, member: Running) -> None:
+        """Ask it to stop once it works; fails if it does not end, or not in order."""
+        await self.opened(member)
+        member.process.send_signal(signal.SIGTERM)
+        assert member.heard is not None
+        async with asyncio.timeout(45):
+            await asyncio.shield(member.heard)
+        await self.kill(member)
+        assert member.closed, f"a member ended with {member.process.returncode}: {member.log.read_text()[-3_000:]}"
+
+    async def stop_all(self) -> None:
+        await asyncio.gather(*map(self.stop, list(self.members)))
+
+    async def opened(self, member: Running) -> None:
+        while not member.opened:
+            self._check()
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def heal(self, seconds: float) -> None:
+        """Return when every partition has acknowledged a command that was sent after `healing` began."""
+        try:
+            async with asyncio.timeout(seconds):
+                while len(self.healing.acks) < PARTITIONS:
+                    self._check()
+                    await asyncio.sleep(POLL_SECONDS)
+        except TimeoutError:
+            raise AssertionError(f"only {sorted(self.healing.acks)} acknowledge, {seconds} s after the fault") from None
+        self.healed.append(self.healing.seconds)
+
+    def _check(self) -> None:
+        for member in self.members:
+            if member.process.returncode is not None:
+                why = member.log.read_text()[-3_000:]
+                raise AssertionError(f"a member ended by itself with {member.process.returncode}: {why}")
+
+    async def _hear(self, member: Running) -> None:
+        assert member.process.stdout is not None
+        async for line in member.process.stdout:
+            text = line.decode()
+            if not text.endswith("\n"):
+                break
+            self.evidence.hear(text)
+            match text.split():
+                case ["opened"]:
+                    member.opened = True
+                case ["closed"]:
+                    member.closed = True
+                case ["done", key, at, _, partition] if self.evidence.sent[UUID(key)].at > self.healing.since:
+                    self.healing.acks.setdefault(partition, int(at))
+                case _:
+                    pass
+        await member.process.wait()
+
+    async def judge(self) -> Written:
+        """Check every promise and give what the log holds."""
+        written = await asyncio.to_thread(read_topic, self.bootstrap, f"{self.prefix}.counter.events")
+        broken = violations(written, self.evidence)
+        assert not broken, f"{len(broken)} violations, seed {self.seed}, {self.directory}:\n" + "\n".join(broken[:20])
+        return written
+
+    def result(self, written: Written) -> str:
+        """Say what happened, in a line."""
+        times = sorted(self.healed)
+        healing = f"healing p50 {times[len(times) // 2]:.1f} s, max {times[-1]:.1f} s" if times else "no fault"
+        return (
+            f"{len(self.evidence.acks):,} acknowledged of {len(self.evidence.sent):,} commands, "
+            f"{len(written.valid):,} events, {len(written.void)} void, "
+            f"{sum(map(len, written.claims.values())):,} claims, {healing}, "
+            f"retried {dict(self.evidence.errors)}, 0 violations"
+        )
