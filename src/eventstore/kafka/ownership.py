@@ -107,11 +107,16 @@ class Ownership:
 
     async def _answer_one(self, partition: OwnedPartition, delivery: Delivery) -> None:
         assert self._answer is not None  # noqa: S101 - set before the election begins
-        answered = False
+        answered = True
         try:
             await partition.serving()
             await self._answer(str(partition.name), delivery)
-            answered = True
+        except asyncio.CancelledError:
+            answered = False
+            raise
+        except Exception:
+            # Whoever asked asks again. Kept by the task, the error would come out when the partition is handed over.
+            _LOGGER.exception("%s: a command of another process could not be answered", partition.name)
         finally:
             delivery.settle(answered)
 

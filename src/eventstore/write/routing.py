@@ -127,9 +127,9 @@ class CommandRouter:
     async def _answer(self, partition: Partition, message: bytes) -> Committed | EventStoreError:
         try:
             request, timeout = self._messages.read_request(message)
+            own = self._local.partition_of(request)
         except EventStoreError as error:
             return error
-        own = self._local.partition_of(request)
         if own != partition:
             return ConfigurationError(
                 f"{request.stream} was sent to the owner of {partition} but lives in {own}: "
