@@ -141,14 +141,15 @@ class Team:
                     self._check()
                     await asyncio.sleep(POLL_SECONDS)
         except TimeoutError:
-            raise AssertionError(f"only {sorted(self.healing.acks)} acknowledge, {seconds} s after the fault") from None
+            found = f"only {sorted(self.healing.acks)} acknowledge, {seconds} s after the fault"
+            raise AssertionError(found) from None
         self.healed.append(self.healing.seconds)
 
     def _check(self) -> None:
         for member in self.members:
             if member.process.returncode is not None:
-                why = member.log.read_text()[-3_000:]
-                raise AssertionError(f"a member ended by itself with {member.process.returncode}: {why}")
+                found = f"a member ended by itself: {member.log.read_text()[-3_000:]}"
+                raise AssertionError(found)
 
     async def _hear(self, member: Running) -> None:
         assert member.process.stdout is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -21,6 +22,7 @@ from eventstore.kafka.names import PartitionName
 from eventstore.kafka.replies import Replies
 from eventstore.ports import Answering
 
+_LOGGER: Final = logging.getLogger(__name__)
 _REPLY_TO: Final = "reply_to"
 _CORRELATION: Final = "correlation"
 
@@ -129,8 +131,11 @@ class Channel:
         answer = await answering(partition, delivery.value)
         number, correlation = delivery.headers.get(_REPLY_TO), delivery.headers.get(_CORRELATION)
         if number is not None and number.isdigit() and correlation is not None:
-            # Whoever asked asks again if this gets lost.
-            await self._producer.send(self._topic, answer, key=correlation, partition=int(number))
+            # Whoever asked asks again if this gets lost, also if the brokers do not take it now.
+            try:
+                await self._producer.send(self._topic, answer, key=correlation, partition=int(number))
+            except KafkaError as error:
+                _LOGGER.warning("%s: an answer could not be sent: %s", partition, error)
 
     def _heard(self, correlation: bytes, answer: bytes) -> None:
         waiting = self._waiting.get(correlation)
