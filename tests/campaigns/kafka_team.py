@@ -40,6 +40,7 @@ class Running:
     heard: asyncio.Task[None] | None = None
     opened: bool = False
     closed: bool = False
+    acked_sent_at: int = 0
 
 
 @dataclass
@@ -145,6 +146,14 @@ class Team:
             raise AssertionError(found) from None
         self.healed.append(self.healing.seconds)
 
+    async def acknowledges(self, member: Running, seconds: float) -> None:
+        """Return when a member is answered a command that it sent from now on."""
+        since = time.monotonic_ns()
+        async with asyncio.timeout(seconds):
+            while member.acked_sent_at < since:
+                self._check()
+                await asyncio.sleep(POLL_SECONDS)
+
     def _check(self) -> None:
         for member in self.members:
             if member.process.returncode is not None:
@@ -163,8 +172,11 @@ class Team:
                     member.opened = True
                 case ["closed"]:
                     member.closed = True
-                case ["done", key, at, _, partition] if self.evidence.sent[UUID(key)].at > self.healing.since:
-                    self.healing.acks.setdefault(partition, int(at))
+                case ["done", key, at, _, partition]:
+                    sent_at = self.evidence.sent[UUID(key)].at
+                    member.acked_sent_at = max(member.acked_sent_at, sent_at)
+                    if sent_at > self.healing.since:
+                        self.healing.acks.setdefault(partition, int(at))
                 case _:
                     pass
         await member.process.wait()
