@@ -5,6 +5,7 @@
 Its lines, `at` in nanoseconds of the machine's monotonic clock:
 
     opened | closed
+    serves at n                             so many partitions are owned here from now on
     sent KEY at stream size expected|-      before the first try; `again KEY at` before a repeat on purpose
     done KEY at version partition           an acknowledgement, of a repeat too
     rejected KEY at kind                    the domain or the expected version said no
@@ -94,6 +95,16 @@ class Caller:
                 return True
 
 
+async def watch(log: KafkaLog, stopping: asyncio.Event) -> None:
+    serves = 0
+    while not stopping.is_set():
+        now = sum(map(log.channel.is_local, log.partitions))
+        if now != serves:
+            serves = now
+            say("serves", time.monotonic_ns(), serves)
+        await asyncio.sleep(0.01)
+
+
 async def run(settings: dict[str, str | int | float | None]) -> None:
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
@@ -108,6 +119,7 @@ async def run(settings: dict[str, str | int | float | None]) -> None:
     async with EventStore(log, aggregates=[Counter], settings=Settings(timeout=10)) as store:
         say("opened")
         async with asyncio.TaskGroup() as callers:
+            callers.create_task(watch(log, stopping))
             for _ in range(int(settings["callers"] or 16)):
                 callers.create_task(Caller(store, random.Random(chance.random()), stopping).work())
     say("closed")

@@ -9,6 +9,7 @@ import random
 import signal
 import sys
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -41,6 +42,7 @@ class Running:
     opened: bool = False
     closed: bool = False
     acked_sent_at: int = 0
+    serves: list[tuple[int, int]] = field(default_factory=list)
 
 
 @dataclass
@@ -81,11 +83,11 @@ class Team:
         for member in self.members:
             await self.kill(member)
 
-    async def start(self) -> None:
+    async def start(self, names: Sequence[str | None] = ()) -> None:
         """Start all members; every partition acknowledges when this returns."""
         self.healing = Healing()
-        for _ in range(self.load.members):
-            await self.join()
+        for name in names or [None] * self.load.members:
+            await self.join(name)
         await self.heal(40)
         self.healed.clear()
 
@@ -130,29 +132,37 @@ class Team:
         await asyncio.gather(*map(self.stop, list(self.members)))
 
     async def opened(self, member: Running) -> None:
-        while not member.opened:
-            self._check()
-            await asyncio.sleep(POLL_SECONDS)
+        await self._until(lambda: member.opened, 40, "a member does not open")
 
     async def heal(self, seconds: float) -> None:
         """Return when every partition has acknowledged a command that was sent after `healing` began."""
+        await self._until(lambda: len(self.healing.acks) == PARTITIONS, seconds, "a partition does not acknowledge")
+        self.healed.append(self.healing.seconds)
+
+    async def _until(self, holds: Callable[[], bool], seconds: float, otherwise: str) -> None:
         try:
             async with asyncio.timeout(seconds):
-                while len(self.healing.acks) < PARTITIONS:
+                while not holds():
                     self._check()
                     await asyncio.sleep(POLL_SECONDS)
         except TimeoutError:
-            found = f"only {sorted(self.healing.acks)} acknowledge, {seconds} s after the fault"
+            served = {member.process.pid: member.serves[-3:] for member in self.members}
+            found = f"{otherwise} {seconds} s after the fault; acknowledging: {self.healing.acks.keys()}, {served}"
             raise AssertionError(found) from None
-        self.healed.append(self.healing.seconds)
 
     async def acknowledges(self, member: Running, seconds: float) -> None:
         """Return when a member is answered a command that it sent from now on."""
         since = time.monotonic_ns()
-        async with asyncio.timeout(seconds):
-            while member.acked_sent_at < since:
-                self._check()
-                await asyncio.sleep(POLL_SECONDS)
+        await self._until(lambda: member.acked_sent_at >= since, seconds, "a member's commands are not answered")
+
+    async def serves_again(self, member: Running, since: int, seconds: float) -> None:
+        """Return when a member has given up all partitions after a moment, and serves some again."""
+
+        def again() -> bool:
+            changes = [owned for at, owned in member.serves if at >= since]
+            return 0 in changes and changes[-1] > 0
+
+        await self._until(again, seconds, "a member does not serve again")
 
     def _check(self) -> None:
         for member in self.members:
@@ -170,6 +180,8 @@ class Team:
             match text.split():
                 case ["opened"]:
                     member.opened = True
+                case ["serves", at, owned]:
+                    member.serves.append((int(at), int(owned)))
                 case ["closed"]:
                     member.closed = True
                 case ["done", key, at, _, partition]:

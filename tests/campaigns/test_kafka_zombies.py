@@ -25,11 +25,12 @@ async def pause_again_and_again(team: Team, rounds: int) -> str:
             team.healing = Healing()
             zombie.process.send_signal(signal.SIGSTOP)
             await team.heal(30)  # the others acknowledge for it
-            zombie.process.send_signal(signal.SIGCONT)
             team.healing = Healing()
+            zombie.process.send_signal(signal.SIGCONT)
             await team.heal(30)
             woken.append(team.healed.pop())
             await team.acknowledges(zombie, 30)
+            await team.serves_again(zombie, team.healing.since, 30)
         await team.stop_all()
         written = await team.judge()
         assert len(team.evidence.acks) > 20 * rounds, "hardly anything happened"
