@@ -17,7 +17,8 @@ from eventstore.kafka.partition import Means, OwnedPartition, Stage
 
 _LOGGER: Final = logging.getLogger(__name__)
 
-AnswerDelivery: TypeAlias = Callable[[Partition, Delivery], Awaitable[None]]
+AnswerDelivery: TypeAlias = Callable[[Partition, Delivery, bool], Awaitable[None]]
+"""Answers a message; or, if the flag is False, asks for it to be sent again."""
 
 
 class _Owned(NamedTuple):
@@ -110,7 +111,9 @@ class Ownership:
         answered = True
         try:
             await partition.serving()
-            await self._answer(str(partition.name), delivery)
+            # A former owner may have refused it, and told the caller so: only what is asked now may be executed.
+            new = not partition.is_of_former_owner(delivery.offset)
+            await self._answer(str(partition.name), delivery, new)
         except asyncio.CancelledError:
             answered = False
             raise
