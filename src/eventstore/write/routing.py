@@ -108,7 +108,12 @@ class CommandRouter:
         message = self._messages.write_request(request, left)
         wait = min(left, max(left / 2, _SHORTEST_WAIT))
         answer = await channel.ask(partition, request.stream.id, message, wait)
-        return self._messages.read_answer(request, answer)
+        try:
+            return self._messages.read_answer(request, answer)
+        except (OwnershipLostError, LogUnavailableError) as error:
+            # Whoever says so wrote nothing. But it may have been deposed, and the newer owner got the message as well.
+            lost = f"{partition}: {error}"
+            raise AnswerLostError(lost) from error
 
     def _pause(self, attempt: int) -> float:
         """Give the seconds before the next try: doubling, and different for everyone who waits for the same owner."""
