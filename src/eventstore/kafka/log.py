@@ -71,8 +71,11 @@ class KafkaLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Finish what is being written, hand the partitions over, close everything."""
-        self._session = None
-        await self._resources.__aexit__(kind, error, trace)
+        try:
+            # The log stays open to commands that other processes sent until the partitions are handed over.
+            await self._resources.__aexit__(kind, error, trace)
+        finally:
+            self._session = None
 
     @property
     def _opened(self) -> Session:

@@ -17,7 +17,8 @@ from eventstore.kafka.partition import Means, OwnedPartition, Stage
 
 _LOGGER: Final = logging.getLogger(__name__)
 
-AnswerDelivery: TypeAlias = Callable[[Partition, Delivery], Awaitable[None]]
+AnswerDelivery: TypeAlias = Callable[[Partition, Delivery, bool], Awaitable[None]]
+"""Answers a message; or, if the flag is False, asks for it to be sent again."""
 
 
 class _Owned(NamedTuple):
@@ -107,11 +108,18 @@ class Ownership:
 
     async def _answer_one(self, partition: OwnedPartition, delivery: Delivery) -> None:
         assert self._answer is not None  # noqa: S101 - set before the election begins
-        answered = False
+        answered = True
         try:
             await partition.serving()
-            await self._answer(str(partition.name), delivery)
-            answered = True
+            # A former owner may have refused it, and told the caller so: only what is asked now may be executed.
+            new = not partition.is_of_former_owner(delivery.offset)
+            await self._answer(str(partition.name), delivery, new)
+        except asyncio.CancelledError:
+            answered = False
+            raise
+        except Exception:
+            # Whoever asked asks again. Kept by the task, the error would come out when the partition is handed over.
+            _LOGGER.exception("%s: a command of another process could not be answered", partition.name)
         finally:
             delivery.settle(answered)
 

@@ -65,12 +65,14 @@ class Means:
     Attributes:
         index: The local index.
         follower: Feeds the index what others write.
+        commands_end: Asks where a partition of the commands topic ends.
         environment: Clock and randomness.
         commit_seconds: How long a commit may take before its outcome is looked up or given up.
     """
 
     index: Index
     follower: Follower
+    commands_end: Callable[[PartitionName], Awaitable[int]]
     environment: Environment
     commit_seconds: float
 
@@ -96,6 +98,11 @@ class OwnedPartition:
         self._wanted.set()
         self._end = 0
         self._skipped = 0
+        self._first_own_message = 0
+
+    def is_of_former_owner(self, message_offset: int) -> bool:
+        """Tell whether a message of the commands topic may have reached a former owner before its time was over."""
+        return message_offset < self._first_own_message
 
     async def run(self) -> None:
         """Claim, and claim again whenever ownership was lost although it is still this process's turn."""
@@ -231,6 +238,8 @@ class OwnedPartition:
         while True:
             claimed = await self._writer.claim(index.rules[name].open_producers, deadline)
             self.stage = Stage.RESTORING
+            # Asked after the claim: what is sent from here on, no former owner can have answered.
+            self._first_own_message = await self._means.commands_end(self.name)
             await index.reached(name, claimed.offset + 1)
             if index.rules[name].open_producers <= {self._writer.producer_id}:
                 break

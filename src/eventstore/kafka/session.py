@@ -30,7 +30,7 @@ from eventstore.kafka.partition import E, Means, ReadIndex
 from eventstore.kafka.topics import open_topics
 from eventstore.kafka.wire import Wire
 from eventstore.kafka.workplace import claim_index_file
-from eventstore.ports import StreamQuery
+from eventstore.ports import Clock, StreamQuery
 
 _END_SECONDS: Final = 5.0
 _RETRY_SECONDS: Final = 0.05
@@ -169,18 +169,7 @@ class Session:
         return {name.text: end for name, end in zip(names, ends, strict=True)}
 
     async def _end_of(self, name: PartitionName) -> int:
-        clock = self.environment.clock
-        deadline = clock.monotonic() + _END_SECONDS
-        while True:
-            reply = await self.wire.end_offset(name.topic, name.number)
-            answer = answer_for(reply.code)
-            if answer.reaction is Reaction.DONE:
-                return reply.value
-            if answer.reaction is Reaction.REFUSED or clock.monotonic() > deadline:
-                message = f"{name} cannot be read ({answer.name}): {answer.remedy}"
-                raise LogUnavailableError(message)
-            await clock.sleep(_RETRY_SECONDS)
-            await self.wire.refresh()
+        return await _end_of(self.wire, self.environment.clock, name.topic, name.number)
 
     async def refuse_lost_ends(self) -> None:
         """Make sure that the log still holds everything that the index was read from.
@@ -196,6 +185,20 @@ class Session:
                     "lost what they acknowledged. Restore the topic, or accept the loss by deleting the index"
                 )
                 raise CorruptLogError(message)
+
+
+async def _end_of(wire: Wire, clock: Clock, topic: str, number: int) -> int:
+    deadline = clock.monotonic() + _END_SECONDS
+    while True:
+        reply = await wire.end_offset(topic, number)
+        answer = answer_for(reply.code)
+        if answer.reaction is Reaction.DONE:
+            return reply.value
+        if answer.reaction is Reaction.REFUSED or clock.monotonic() > deadline:
+            message = f"{topic} {number} cannot be read ({answer.name}): {answer.remedy}"
+            raise LogUnavailableError(message)
+        await clock.sleep(_RETRY_SECONDS)
+        await wire.refresh()
 
 
 @asynccontextmanager
@@ -222,14 +225,20 @@ async def open_session(place: Place) -> AsyncGenerator[Session]:
         topics = await open_topics(place.connection, names, place.categories, options)
         partitions = Partitions(names, topics.partitions)
         wire = await enter(Wire(place.connection))
-        await wire.know([names.events(category) for category in place.categories])
+        await wire.know([topic(category) for category in place.categories for topic in (names.events, names.commands)])
         index = await enter(Index(path, topics.log_id))
         await index.add_partitions([name.text for name in partitions.all])
         follower = await enter(Follower(confluent, index, lambda error: ownership.failed(error)))  # noqa: PLW0108 - it is made below
         ownership = Ownership(
             names,
             lambda name: FencedWriter(wire, name, me, environment),
-            Means(index, follower, environment, options.commit_seconds),
+            Means(
+                index,
+                follower,
+                lambda name: _end_of(wire, environment.clock, name.commands_topic, name.number),
+                environment,
+                options.commit_seconds,
+            ),
             options.drain_seconds,
         )
         channel = await enter(
