@@ -21,7 +21,8 @@ from eventstore.background import Background
 from eventstore.core.errors import ConfigurationError, CorruptLogError
 from eventstore.core.records import Partition, Snapshot, StoredEvent, StreamEvent
 from eventstore.kafka.records import LeaseRule
-from eventstore.kafka.schema import Places, open_index
+from eventstore.kafka.schema import Places, open_index, remember_topics
+from eventstore.kafka.topics import TopicIdentity
 from eventstore.ports import Page, StreamQuery, StreamSummary, Volume
 from eventstore.sqlite import reading
 from eventstore.sqlite.connections import ConnectionPool, connect
@@ -219,6 +220,10 @@ class Index:
             self._places = await self._write(lambda connection: open_index(connection, self.path, self._log_id))
             for name in new:
                 self.positions[name], self.rules[name] = 0, self._places[name].rule
+
+    async def remember(self, topics: Mapping[str, TopicIdentity]) -> None:
+        """Note which topics the index is read from, so that others under their names are recognised."""
+        await self._write(lambda connection: remember_topics(connection, topics))
 
     async def read_streams(self, queries: Sequence[StreamQuery]) -> Sequence[Sequence[StoredEvent]]:
         """Read streams by name."""

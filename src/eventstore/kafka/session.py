@@ -16,6 +16,7 @@ from eventstore.core.errors import ConfigurationError, CorruptLogError, LogUnava
 from eventstore.core.records import Partition, StoredEvent
 from eventstore.core.streams import parse_stream
 from eventstore.environment import Environment
+from eventstore.kafka.administration import Administration
 from eventstore.kafka.channel import Channel
 from eventstore.kafka.connection import Connection
 from eventstore.kafka.election import Election, GroupSettings
@@ -27,7 +28,8 @@ from eventstore.kafka.names import Names, PartitionName
 from eventstore.kafka.options import KafkaOptions
 from eventstore.kafka.ownership import Ownership
 from eventstore.kafka.partition import E, Means, ReadIndex
-from eventstore.kafka.topics import open_topics
+from eventstore.kafka.provision import open_topics
+from eventstore.kafka.schema import read_known
 from eventstore.kafka.wire import Wire
 from eventstore.kafka.workplace import claim_index_file
 from eventstore.ports import Clock, StreamQuery
@@ -222,11 +224,14 @@ async def open_session(place: Place) -> AsyncGenerator[Session]:
     async with AsyncExitStack() as resources:
         enter = resources.enter_async_context
         path = resources.enter_context(claim_index_file(Path(options.directory), names.prefix))
-        topics = await open_topics(place.connection, names, place.categories, options)
+        administration = Administration(place.connection)
+        known = await asyncio.to_thread(read_known, path)
+        topics = await open_topics(administration, names, place.categories, options, known)
         partitions = Partitions(names, topics.partitions)
         wire = await enter(Wire(place.connection))
         await wire.know([topic(category) for category in place.categories for topic in (names.events, names.commands)])
         index = await enter(Index(path, topics.log_id))
+        await index.remember(topics.identities)
         await index.add_partitions([name.text for name in partitions.all])
         follower = await enter(Follower(confluent, index, lambda error: ownership.failed(error)))  # noqa: PLW0108 - it is made below
         ownership = Ownership(
