@@ -289,14 +289,9 @@ async def test_a_batch_is_written_once_though_the_broker_was_killed_before_it_an
 
 @pytest.mark.parametrize(("fault", "written"), [("cut after", ["a"]), ("cut before", [])])
 async def test_a_writer_that_is_fenced_after_a_lost_answer_is_in_doubt_whether_it_was_written(
-    proxied_wire: Wire,
-    proxy: KafkaProxy,
-    wire: Wire,
-    name: PartitionName,
-    bootstrap: str,
-    fault: str,
-    written: list[str],
+    proxied_wire: Wire, proxy: KafkaProxy, wire: Wire, bootstrap: str, fault: str, *, written: list[str]
 ) -> None:
+    name = new_partition(bootstrap)
     old, new = await writer_of(proxied_wire, name), await writer_of(wire, name)
     await old.claim((), soon())
     proxy.on(PRODUCE, fault, times=1)  # type: ignore[arg-type]
