@@ -189,6 +189,8 @@ class OwnedPartition:
     def _moved_to(self, end: int, events: Sequence[StoredEvent]) -> None:
         """Let the index follow: what is acknowledged gets there behind the acknowledgement, in order."""
         self._end = end
+        if self.stage is Stage.RELEASED:  # it outlasted the hand-over: the follower brings it to the index
+            return
         rule = LeaseRule(self.name.category, self._writer.lease, {self._writer.producer_id}, self._skipped)
         self._means.index.offer(Progress(str(self.name), events, end, rule))
         self._heads.forget_before(self._means.index.positions[str(self.name)])
