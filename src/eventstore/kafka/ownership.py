@@ -94,7 +94,8 @@ class Ownership:
         await owned.partition.release(drain_seconds)
         await owned.work.close()
         await self._means.index.flush()
-        await self._means.follower.follow(name)
+        if str(name) not in self._owned:  # unless it came back meanwhile
+            await self._means.follower.follow(name)
         self._wake()
 
     def delivered(self, deliveries: Sequence[Delivery]) -> None:

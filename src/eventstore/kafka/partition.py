@@ -99,6 +99,7 @@ class OwnedPartition:
         self._end = 0
         self._skipped = 0
         self._first_own_message = 0
+        self._ending = False
 
     def is_of_former_owner(self, message_offset: int) -> bool:
         """Tell whether a message of the commands topic may have reached a former owner before its time was over."""
@@ -129,6 +130,7 @@ class OwnedPartition:
 
     async def release(self, seconds: float) -> None:
         """Finish the commit that is under way, take no other, and leave the partition to its next owner."""
+        self._ending = True
         self.stage = Stage.DRAINING
         self._serving.clear()
         try:
@@ -191,6 +193,8 @@ class OwnedPartition:
     def _moved_to(self, end: int, events: Sequence[StoredEvent]) -> None:
         """Let the index follow: what is acknowledged gets there behind the acknowledgement, in order."""
         self._end = end
+        if self.stage is Stage.RELEASED:  # it outlasted the hand-over: the follower brings it to the index
+            return
         rule = LeaseRule(self.name.category, self._writer.lease, {self._writer.producer_id}, self._skipped)
         self._means.index.offer(Progress(str(self.name), events, end, rule))
         self._heads.forget_before(self._means.index.positions[str(self.name)])
@@ -236,6 +240,7 @@ class OwnedPartition:
         await index.flush()
         await follower.follow(self.name)
         while True:
+            self._refuse_if_ending()
             claimed = await self._writer.claim(index.rules[name].open_producers, deadline)
             self.stage = Stage.RESTORING
             # Asked after the claim: what is sent from here on, no former owner can have answered.
@@ -243,6 +248,7 @@ class OwnedPartition:
             await index.reached(name, claimed.offset + 1)
             if index.rules[name].open_producers <= {self._writer.producer_id}:
                 break
+        self._refuse_if_ending()  # the partition is followed again by then
         await follower.unfollow(self.name)
         await index.flush()
         if index.rules[name].lease != claimed.lease:
@@ -250,14 +256,22 @@ class OwnedPartition:
             raise OwnershipLostError(message)
         self._skipped, self._end = index.rules[name].skipped, index.positions[name]
         self._heads.clear()
-        self.stage = Stage.SERVING
         self._wanted.clear()
-        self._serving.set()
+        if not self._ending:
+            self.stage = Stage.SERVING
+            self._serving.set()
+
+    def _refuse_if_ending(self) -> None:
+        """Keep a commit that outlasts the hand-over from deposing the next owner."""
+        if self._ending:
+            message = f"{self.name} is not this process's any more"
+            raise OwnershipLostError(message)
 
     def _begin_again(self) -> None:
         """Serve nobody until the partition is claimed anew, here or by `run`."""
         self._serving.clear()
-        self.stage = Stage.CLAIMING
+        if not self._ending:
+            self.stage = Stage.CLAIMING
         self._wanted.set()
 
     async def _versions(self, commits: Sequence[StreamCommit]) -> dict[str, int]:
