@@ -90,6 +90,11 @@ class FencedWriter:
         return self.state is not State.WRITING or idle or now - self._claimed_at > RENEWAL_SECONDS
 
     @property
+    def seconds_since_claim(self) -> float:
+        """How long ago the last claim was written."""
+        return self._environment.clock.monotonic() - self._claimed_at
+
+    @property
     def producer_id(self) -> int:
         """Under which this writer claimed last."""
         return self._identity.producer_id

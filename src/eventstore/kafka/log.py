@@ -116,6 +116,10 @@ class KafkaLog:
         """Return when this process owns some partitions, or all if none are named, and executes their commands."""
         await self._opened.ownership.serving(self.partitions if partitions is None else partitions)
 
+    def takeover_seconds(self, partition: Partition) -> float:
+        """Tell how long after its claim this process served a partition that it owns."""
+        return self._opened.ownership.owned(partition).takeover_seconds
+
     async def commit(self, partition: Partition, commits: Sequence[StreamCommit]) -> Sequence[CommitOutcome]:
         """Write a group of commits durably as one record batch; see `StreamWriter.commit`."""
         return await self._opened.ownership.owned(partition).commit(commits)

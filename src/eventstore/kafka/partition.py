@@ -17,6 +17,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from itertools import compress
 from typing import Final, TypeAlias, TypeVar
 from uuid import UUID
 
@@ -100,6 +101,7 @@ class OwnedPartition:
         self._skipped = 0
         self._first_own_message = 0
         self._ending = False
+        self.takeover_seconds = 0.0
 
     def is_of_former_owner(self, message_offset: int) -> bool:
         """Tell whether a message of the commands topic may have reached a former owner before its time was over."""
@@ -259,6 +261,8 @@ class OwnedPartition:
         self._wanted.clear()
         if not self._ending:
             self.stage = Stage.SERVING
+            self.takeover_seconds = self._writer.seconds_since_claim
+            _LOGGER.info("%s: served %.3f s after its claim, from offset %d", name, self.takeover_seconds, self._end)
             self._serving.set()
 
     def _refuse_if_ending(self) -> None:
@@ -313,19 +317,24 @@ class OwnedPartition:
             queries: What to read.
             read: Reads it from the index.
         """
-        forgotten = self._heads.forgotten
-        end = self._heads.behind_until([query.stream for query in queries])
+        heads = self._heads
+        unread = [not heads.stands_at(query.stream, query.after_version) for query in queries]
+        missing = [*compress(queries, unread)]
+        if not missing:
+            return [[] for _ in queries]
+        forgotten, end = heads.forgotten, heads.behind_until([query.stream for query in missing])
         if end:
             await self._means.index.reached(str(self.name), end)
-        found = await read(queries)
+        found = await read(missing)
         # Whoever reads a stream to its end usually appends to it next.
         ends = {
             query.stream: query.after_version + len(events)
-            for query, events in zip(queries, found, strict=True)
+            for query, events in zip(missing, found, strict=True)
             if (query.limit is None or len(events) < query.limit) and (events or not query.after_version)
         }
-        self._heads.learn(ends, forgotten)
-        return found
+        heads.learn(ends, forgotten)
+        pages = iter(found)
+        return [next(pages) if asked else [] for asked in unread]
 
     async def all_settled(self) -> None:
         """Return when the index has every acknowledged event."""
