@@ -151,7 +151,7 @@ class OwnedPartition:
             outcomes, accepted = arbitrate(commits, versions, known)
             try:
                 await self._write(accepted, outcomes, deadline)
-            except OwnershipLostError:
+            except (OwnershipLostError, CorruptLogError):
                 self._begin_again()
                 raise
             except AppendInDoubtError as doubt:
