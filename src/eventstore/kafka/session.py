@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from eventstore.core.errors import ConfigurationError, CorruptLogError, LogUnavailableError
+from eventstore.core.errors import ConfigurationError, CorruptLogError, EventStoreError, LogUnavailableError
 from eventstore.core.records import Partition, StoredEvent
 from eventstore.core.streams import parse_stream
 from eventstore.environment import Environment
@@ -233,7 +233,12 @@ async def open_session(place: Place) -> AsyncGenerator[Session]:
         index = await enter(Index(path, topics.log_id))
         await index.remember(topics.identities)
         await index.add_partitions([name.text for name in partitions.all])
-        follower = await enter(Follower(confluent, index, lambda error: ownership.failed(error)))  # noqa: PLW0108 - it is made below
+
+        def no_longer_followed(error: EventStoreError) -> None:
+            index.fail(error)
+            ownership.failed(error)
+
+        follower = await enter(Follower(confluent, index, no_longer_followed))
         ownership = Ownership(
             names,
             lambda name: FencedWriter(wire, name, me, environment),
