@@ -24,6 +24,7 @@ import random
 import signal
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -96,9 +97,10 @@ class Caller:
 
 
 async def watch(log: KafkaLog, stopping: asyncio.Event) -> None:
-    serves = 0
+    serves = now = 0
     while not stopping.is_set():
-        now = sum(map(log.channel.is_local, log.partitions))
+        with suppress(StoreClosedError):
+            now = sum(map(log.channel.is_local, log.partitions))
         if now != serves:
             serves = now
             say("serves", time.monotonic_ns(), serves)

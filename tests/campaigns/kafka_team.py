@@ -41,6 +41,7 @@ class Running:
     heard: asyncio.Task[None] | None = None
     opened: bool = False
     closed: bool = False
+    gave_up: bool = False
     acked_sent_at: int = 0
     serves: list[tuple[int, int]] = field(default_factory=list)
 
@@ -155,6 +156,10 @@ class Team:
         since = time.monotonic_ns()
         await self._until(lambda: member.acked_sent_at >= since, seconds, "a member's commands are not answered")
 
+    async def gives_up(self, member: Running, seconds: float) -> None:
+        """Return when a member's callers are told that it can no longer be used."""
+        await self._until(lambda: member.gave_up, seconds, "a member does not give up")
+
     async def serves_again(self, member: Running, since: int, seconds: float) -> None:
         """Return when a member has given up all partitions after a moment, and serves some again."""
 
@@ -182,6 +187,8 @@ class Team:
                     member.opened = True
                 case ["serves", at, owned]:
                     member.serves.append((int(at), int(owned)))
+                case ["broken", *_] if "StoreClosedError" in text:
+                    member.gave_up = True
                 case ["closed"]:
                     member.closed = True
                 case ["done", key, at, _, partition]:

@@ -50,3 +50,25 @@ async def test_a_hundred_paused_owners_write_nothing_late(tmp_path: Path, kafka_
         directory.mkdir()
         said = await pause_again_and_again(Team(kafka_bootstrap, directory, Load()), 25)
         print(f"25 pauses: {said}; {time.monotonic() - started:,.0f} s so far", flush=True)
+
+
+@pytest.mark.timeout(120)
+async def test_a_member_whose_name_was_taken_stops_for_good(tmp_path: Path, kafka_bootstrap: str) -> None:
+    """Two processes under one name would depose each other for ever: the older one has to give up."""
+    async with Team(kafka_bootstrap, tmp_path, Load(members=2)) as team:
+        await team.start(["a", "b"])
+        zombie = team.members[0]
+        zombie.process.send_signal(signal.SIGSTOP)
+        team.healing = Healing()
+        successor = await team.join("a")
+        await team.heal(30)
+        zombie.process.send_signal(signal.SIGCONT)
+        await team.gives_up(zombie, 20)
+        team.healing = Healing()
+        await team.heal(30)
+        await team.acknowledges(successor, 30)
+        await team.kill(zombie)
+        told = [line for line in team.evidence.broken if "another process takes part under the name" in line]
+        team.evidence.broken = [line for line in team.evidence.broken if line not in told]
+        await team.stop_all()
+        await team.judge()

@@ -140,6 +140,15 @@ class Ownership:
             message = f"the log can no longer be used by this process: {self._failure}"
             raise StoreClosedError(message) from self._failure
 
+    def is_local(self, partition: Partition) -> bool:
+        """Tell whether this process is the one to ask.
+
+        Raises:
+            StoreClosedError: Something made it stop for good.
+        """
+        self.check()
+        return self.serves(partition)
+
     def serves(self, partition: Partition) -> bool:
         """Tell whether commands of a partition can be executed here now."""
         return self.served(partition) is not None

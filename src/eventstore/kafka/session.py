@@ -252,7 +252,7 @@ async def open_session(place: Place) -> AsyncGenerator[Session]:
             options.drain_seconds,
         )
         channel = await enter(
-            Channel(place.connection, (names.replies, topics.replies), ownership.serves, names.parse, environment)
+            Channel(place.connection, (names.replies, topics.replies), ownership.is_local, names.parse, environment)
         )
         ownership.answer_with(channel.answer)
         session = Session(topics.log_id, partitions, wire, index, ownership, channel, environment)
