@@ -33,7 +33,6 @@ from eventstore.kafka.fence import FencedWriter
 from eventstore.kafka.names import Names
 from eventstore.kafka.provision import open_topics
 from eventstore.kafka.records import Record
-from eventstore.kafka.schema import Known
 from eventstore.kafka.wire import Wire
 from eventstore.ports import NewEvent, StreamCommit
 from eventstore.testing.kafka import kafka_server
@@ -81,7 +80,7 @@ async def latencies(bench: Bench, rounds: int, calls: int) -> dict[str, Any]:
         await log.serving()
         connection, other = Connection(bench.bootstrap), Names(prefix())
         administration = Administration(connection)
-        await open_topics(administration, other, ["bare"], KafkaOptions(partitions=1), Known("", {}))
+        await open_topics(administration, other, ["bare"], KafkaOptions(partitions=1), {})
         wire = await stack.enter_async_context(Wire(connection))
         await wire.know([other.events("bare")])
         writer = FencedWriter(wire, other.partition("bare", 0), "bench", Environment())

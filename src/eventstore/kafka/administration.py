@@ -1,23 +1,25 @@
 """Asks for, creates and changes topics; every call ends within a bounded time, whatever the brokers do."""
 
-# The client's annotations leave out what its futures hold.
+# The client's annotations leave out what its futures hold and which names it exports.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportPrivateImportUsage=false
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar, cast
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka import KafkaError, KafkaException, Node, TopicCollection
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
+    DescribeClusterResult,
     NewTopic,
     ResourceType,
     TopicDescription,
@@ -29,11 +31,12 @@ from eventstore.kafka.errors import Reaction, answer_for, refusal_of
 from eventstore.kafka.topics import FoundTopic, TopicIdentity, WantedTopic
 
 T = TypeVar("T")
+K = TypeVar("K")
+_Futures: TypeAlias = Mapping[K, Future[T]]
 REQUEST_SECONDS: Final = 10.0
 _POLL_SECONDS: Final = 0.05
 _SETTLING_SECONDS: Final = 30.0
 _LOGGER: Final = logging.getLogger(__name__)
-_FORBIDDEN: Final = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
 
 
 class Cluster(NamedTuple):
@@ -52,13 +55,13 @@ class Administration:
     """
 
     def __init__(self, connection: Connection, seconds: float = REQUEST_SECONDS) -> None:
-        self._settings: Final = connection.confluent()
         self._seconds: Final = seconds
         self._where: Final = connection.bootstrap
         self._refusal: KafkaError | None = None
         self._trouble: KafkaError | None = None
         # Kept as long as this object: the client must outlive its futures.
-        self._admin: Final = AdminClient({**self._settings, "error_cb": self._note}, logger=_LOGGER)
+        settings: dict[str, Any] = {**connection.confluent(), "error_cb": self._note}
+        self._admin: Final = AdminClient(settings, logger=_LOGGER)
 
     async def cluster(self) -> Cluster:
         """Identify the cluster.
@@ -69,9 +72,10 @@ class Administration:
         """
 
         def ask() -> Cluster:
-            future = self._admin.describe_cluster(request_timeout=self._seconds)
-            found = self._result(future, f"the brokers at {self._where} cannot be used")
-            return Cluster(found.cluster_id, len(found.nodes))
+            asked = cast("Future[DescribeClusterResult]", self._admin.describe_cluster(request_timeout=self._seconds))
+            found = self._result(asked, f"the brokers at {self._where} cannot be used")
+            assert found is not None  # noqa: S101 - every error is raised
+            return Cluster(found.cluster_id or "", len(found.nodes))
 
         return await asyncio.to_thread(ask)
 
@@ -139,57 +143,48 @@ class Administration:
 
     def _create(self, topics: Sequence[WantedTopic]) -> None:
         new = [NewTopic(t.name, t.partitions, t.replication, config=dict(t.settings)) for t in topics]
-        for name, future in self._admin.create_topics(new, request_timeout=self._seconds).items():
-            self._result(future, f"{name} could not be created")
+        futures = cast("_Futures[str, None]", self._admin.create_topics(new, request_timeout=self._seconds))
+        for name, future in futures.items():
+            self._result(future, f"{name} could not be created", unless=KafkaError.TOPIC_ALREADY_EXISTS)
         names, deadline = [topic.name for topic in topics], time.monotonic() + _SETTLING_SECONDS
         while True:
             described = self._describe(names)
-            if len(described) == len(names) and all(_is_led(topic) for topic in described.values()):
+            waiting = [name for name in names if name not in described or not _is_led(described[name])]
+            if not waiting:
                 return
             if time.monotonic() > deadline:
-                missing = [name for name in names if name not in described or not _is_led(described[name])]
                 message = (
-                    f"{', '.join(missing)}: no leader within {_SETTLING_SECONDS:.0f} s; check that the brokers run"
+                    f"{', '.join(waiting)}: no leader within {_SETTLING_SECONDS:.0f} s; check that the brokers run"
                 )
                 raise LogUnavailableError(message)
             time.sleep(_POLL_SECONDS)
 
     def _describe(self, topics: Sequence[str]) -> dict[str, TopicDescription]:
-        futures = self._admin.describe_topics(TopicCollection(list(topics)), request_timeout=self._seconds)
-        described: dict[str, TopicDescription] = {}
-        for name, future in futures.items():
-            topic = self._unless(
-                (KafkaError.UNKNOWN_TOPIC_OR_PART,), lambda f=future, n=name: self._result(f, f"{n} cannot be seen")
-            )
-            if topic is not None:
-                described[name] = topic
-        return described
+        asked = self._admin.describe_topics(TopicCollection(list(topics)), request_timeout=self._seconds)
+        described = {
+            name: self._result(future, f"{name} cannot be seen", unless=KafkaError.UNKNOWN_TOPIC_OR_PART)
+            for name, future in cast("_Futures[str, TopicDescription]", asked).items()
+        }
+        return {name: topic for name, topic in described.items() if topic is not None}
 
     def _settings_of(self, topics: Sequence[str]) -> dict[str, dict[str, str]]:
         if not topics:
             return {}
         resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
+        asked = self._admin.describe_configs(resources, request_timeout=self._seconds)
         found: dict[str, dict[str, str]] = {}
-        for resource, future in self._admin.describe_configs(resources, request_timeout=self._seconds).items():
+        for resource, future in cast("_Futures[ConfigResource, Mapping[str, ConfigEntry]]", asked).items():
             doing = f"the settings of {resource.name} cannot be seen"
-            entries = self._unless(_FORBIDDEN, lambda f=future, d=doing: self._result(f, d))
+            entries = self._result(future, doing, unless=KafkaError.TOPIC_AUTHORIZATION_FAILED)
             if entries is not None:
                 found[resource.name] = {name: entry.value or "" for name, entry in entries.items()}
         return found
 
-    @staticmethod
-    def _unless(codes: Sequence[int], ask: Callable[[], T]) -> T | None:
-        """Give nothing where the brokers answer so."""
-        try:
-            return ask()
-        except Exception as error:
-            cause = error.__cause__
-            if isinstance(cause, KafkaException) and cause.args[0].code() in codes:
-                return None
-            raise
+    def _result(self, future: Future[T], doing: str, *, unless: int | None = None) -> T | None:
+        """Wait for an answer; a login or a handshake that is refused ends it at once, not after many more tries.
 
-    def _result(self, future: Future[T], doing: str) -> T | None:
-        """Wait for an answer; a login or a handshake that was refused ends it at once, not after many more tries."""
+        Gives None instead of an error of the code `unless`.
+        """
         while not future.done():
             self._admin.poll(_POLL_SECONDS)
             if self._refusal is not None:
@@ -198,7 +193,7 @@ class Administration:
             return future.result()
         except KafkaException as error:
             reason: KafkaError = error.args[0]
-            if answer_for(reason.code()).reaction is Reaction.DONE:
+            if reason.code() == unless:
                 return None
             if reason.code() == KafkaError._TIMED_OUT and self._trouble is not None:  # noqa: SLF001 - its public name
                 reason = self._trouble
@@ -218,4 +213,6 @@ def _found(topic: TopicDescription, settings: Mapping[str, str] | None) -> Found
 
 
 def _is_led(topic: TopicDescription) -> bool:
-    return bool(topic.partitions) and all(partition.leader is not None for partition in topic.partitions)
+    return bool(topic.partitions) and all(
+        cast("Node | None", partition.leader) is not None for partition in topic.partitions
+    )

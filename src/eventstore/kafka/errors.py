@@ -48,6 +48,9 @@ class Answer(NamedTuple):
     remedy: str = "it usually passes by itself; see the broker's log if it does not"
 
 
+# The client's names for its own errors begin with an underscore; they are public.
+# ruff: noqa: SLF001
+
 # Codes: https://kafka.apache.org/protocol#protocol_error_codes
 ANSWERS: Final[dict[int, Answer]] = {
     NO_ANSWER: Answer("no answer from the broker", Reaction.DOUBT, "check that the broker runs and is reachable"),
@@ -124,7 +127,15 @@ ANSWERS: Final[dict[int, Answer]] = {
 }
 
 
-_LOST: Final = (KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET)  # noqa: SLF001 - its public name
+MISSING: Final = (
+    NO_LEADER,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.UNKNOWN_TOPIC_ID,
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError._UNKNOWN_PARTITION,
+)
+"""A broker or the client does not know a topic or partition that there was."""
+_LOST: Final = (KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET)
 _FORBIDDEN: Final = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
 
 

@@ -15,6 +15,7 @@ from eventstore.kafka.connection import Connection
 from eventstore.kafka.names import Names
 from eventstore.kafka.options import KafkaOptions
 from eventstore.kafka.session import Place, Session, open_session
+from eventstore.kafka.upkeep import TopicUpkeep
 from eventstore.ports import CommandChannel, CommitOutcome, Page, StreamCommit, StreamQuery, StreamSummary, Volume
 
 
@@ -26,7 +27,8 @@ class KafkaLog:
     takes over quickly.
 
     Args:
-        connection: The brokers, `"broker:9092"` or a `Connection` with user, password and certificates.
+        connection: The brokers: `"localhost:9092"` for this machine's, else a `Connection` with user and password,
+            or certificates.
         prefix: Names everything on the cluster: topics, groups, transactional ids.
         categories: Which categories there are; `EventStore` adds those of its aggregates.
         options: Times, sizes, directories.
@@ -83,6 +85,11 @@ class KafkaLog:
             message = "the log is not open: use it inside `async with`"
             raise StoreClosedError(message)
         return self._session
+
+    @property
+    def topics(self) -> TopicUpkeep:
+        """Plan, apply and check the topics; the log need not be open."""
+        return TopicUpkeep(self.connection, self.names, list(self._categories), self.options, self._environment)
 
     def exists(self) -> bool:
         """Tell that it is there: opening creates what is missing, or refuses to."""

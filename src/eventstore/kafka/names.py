@@ -73,6 +73,11 @@ class Names:
         """The consumer group that elects the owners."""
         return f"{self.prefix}.owners"
 
+    @property
+    def all_topics(self) -> str:
+        """What every topic's name begins with; rights are granted on it."""
+        return f"{self.prefix}."
+
     def events(self, category: str) -> str:
         """The events topic of a category."""
         return f"{self.prefix}.{category}.events"

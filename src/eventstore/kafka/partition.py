@@ -204,8 +204,8 @@ class OwnedPartition:
     def _refuse_loss(self, offset: int) -> None:
         if offset < self._end:
             message = (
-                f"{self.name} ends at offset {offset}, and was acknowledged up to {self._end}: the brokers have lost "
-                "what they acknowledged. Restore the topic, or accept the loss by deleting the index"
+                f"{self.name} ends at offset {offset}, and was acknowledged up to {self._end}: the topic was made anew, or "
+                "the brokers lost what they acknowledged. Nothing written now counts: eventstore topics check"
             )
             raise CorruptLogError(message)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from eventstore.core.errors import ConfigurationError
@@ -13,6 +14,7 @@ from eventstore.kafka.options import KafkaOptions
 from eventstore.kafka.schema import Known
 from eventstore.kafka.topics import (
     FoundTopic,
+    Kind,
     Problem,
     TopicIdentity,
     WantedTopic,
@@ -32,16 +34,19 @@ class Topics(NamedTuple):
         log_id: Identifies the log.
         partitions: How many each category has.
         replies: How many partitions the replies topic has.
-        identities: What must not change under the topics' names.
+        identities: What must not change under the topics' names while the log is open.
+        sources: Of them, those that events are read from: they must be the same ones ever after.
     """
 
     log_id: str
     partitions: Mapping[str, int]
     replies: int
     identities: Mapping[str, TopicIdentity]
+    sources: Mapping[str, TopicIdentity]
 
 
-class Plan(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Plan:
     """What there is to do about a log's topics.
 
     Attributes:
@@ -57,6 +62,15 @@ class Plan(NamedTuple):
     found: Mapping[str, FoundTopic]
     missing: Sequence[WantedTopic]
     problems: Sequence[Problem]
+
+    @property
+    def changes(self) -> Mapping[str, Mapping[str, str]]:
+        """By topic: the settings that `apply` puts right."""
+        changes: dict[str, dict[str, str]] = {}
+        for problem in self.problems:
+            if problem.change is not None:
+                changes.setdefault(problem.topic, {}).update([problem.change])
+        return changes
 
 
 async def plan_topics(
@@ -77,7 +91,7 @@ async def plan_topics(
     """
     cluster = await administration.cluster()
     log_id = f"{cluster.id}/{names.prefix}"
-    remembered = known.topics if known.log_id == log_id else {}
+    remembered: Mapping[str, TopicIdentity] = known.get(log_id, {})
     wanted = wanted_topics(names, categories, options, cluster.brokers)
     found = await administration.find([topic.name for topic in wanted])
     problems: list[Problem] = []
@@ -90,13 +104,20 @@ async def plan_topics(
         elif recorded is not None:
             problems += identity_problems(topic.name, None, recorded)
         else:
-            missing.append(topic)
+            missing.append(_fitting(topic, found, names))
     for category in categories:
         kinds = {
             topic.kind: found[topic.name] for topic in wanted if topic.category == category and topic.name in found
         }
         problems += count_problems(category, kinds)
     return Plan(log_id, wanted, found, missing, problems)
+
+
+def _fitting(topic: WantedTopic, found: Mapping[str, FoundTopic], names: Names) -> WantedTopic:
+    """Give a missing topic as many partitions as the one has whose partitions it serves."""
+    other = {Kind.EVENTS: names.commands, Kind.COMMANDS: names.events}.get(topic.kind)
+    there = found.get(other(topic.category)) if other else None
+    return replace(topic, partitions=there.identity.partitions) if there else topic
 
 
 async def open_topics(
@@ -131,6 +152,7 @@ async def open_topics(
         {category: found[names.events(category)].identity.partitions for category in categories},
         found[names.replies].identity.partitions,
         {name: topic.identity for name, topic in found.items()},
+        {name: found[name].identity for name in map(names.events, categories)},
     )
 
 

@@ -36,12 +36,8 @@ class Place(NamedTuple):
     rule: LeaseRule
 
 
-class Known(NamedTuple):
-    """What an index was read from; `log_id` is empty if there is none yet, or none that can be read."""
-
-    log_id: str
-    topics: Mapping[str, TopicIdentity]
-
+Known: TypeAlias = Mapping[str, Mapping[str, TopicIdentity]]
+"""By log id: from which topics its events were read."""
 
 Places: TypeAlias = dict[Partition, Place]
 
@@ -77,17 +73,18 @@ def open_index(connection: sqlite3.Connection, path: Path, log_id: str) -> Place
 def read_known(path: Path) -> Known:
     """Tell what an index was read from, without opening it as one; a damaged file knows nothing and is built anew."""
     try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
             rows: list[tuple[str, str]] = connection.execute("SELECT name, value FROM meta").fetchall()
     except sqlite3.Error:
-        return Known("", {})
+        return {}
     meta = dict(rows)
     topics: dict[str, tuple[str, int]] = json.loads(meta.get(_TOPICS, "{}"))
-    return Known(meta.get("log_id", ""), {name: TopicIdentity(*identity) for name, identity in topics.items()})
+    known = {name: TopicIdentity(*identity) for name, identity in topics.items()}
+    return {meta["log_id"]: known} if "log_id" in meta else {}
 
 
 def remember_topics(connection: sqlite3.Connection, topics: Mapping[str, TopicIdentity]) -> None:
-    """Note what the index is read from, beside what is known of other categories.
+    """Note from which topics the index is read, beside what is known of other categories.
 
     Raises:
         sqlite3.Error: It cannot be written.

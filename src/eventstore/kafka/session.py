@@ -30,6 +30,7 @@ from eventstore.kafka.ownership import Ownership
 from eventstore.kafka.partition import E, Means, ReadIndex
 from eventstore.kafka.provision import open_topics
 from eventstore.kafka.schema import read_known
+from eventstore.kafka.watching import TopicWatch
 from eventstore.kafka.wire import Wire
 from eventstore.kafka.workplace import claim_index_file
 from eventstore.ports import Clock, StreamQuery
@@ -231,7 +232,7 @@ async def open_session(place: Place) -> AsyncGenerator[Session]:
         wire = await enter(Wire(place.connection))
         await wire.know([topic(category) for category in place.categories for topic in (names.events, names.commands)])
         index = await enter(Index(path, topics.log_id))
-        await index.remember(topics.identities)
+        await index.remember(topics.sources)
         await index.add_partitions([name.text for name in partitions.all])
 
         def no_longer_followed(error: EventStoreError) -> None:
@@ -256,6 +257,8 @@ async def open_session(place: Place) -> AsyncGenerator[Session]:
         )
         ownership.answer_with(channel.answer)
         session = Session(topics.log_id, partitions, wire, index, ownership, channel, environment)
+        watch = await enter(TopicWatch(administration, topics.identities, ownership.failed, environment))
+        wire.on_missing = follower.on_missing = watch.suspect
         await session.refuse_lost_ends()
         for name in partitions.all:
             await follower.follow(name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, NamedTuple
@@ -81,58 +81,64 @@ class Problem(NamedTuple):
         setting: What about it.
         danger: What would happen.
         fix: What to do, as a command where one does it.
-        wanted: The value that `apply` sets; None if it cannot help.
+        change: The setting and value with which `apply` puts it right; None if it cannot.
     """
 
     topic: str
     setting: str
     danger: str
     fix: str
-    wanted: str | None = None
+    change: tuple[str, str] | None = None
+
+    @property
+    def text(self) -> str:
+        """What is wrong and what to do, without the topic."""
+        return f"{self.setting}: {self.danger}. Fix: {self.fix}"
 
     def __str__(self) -> str:
         """Read as one sentence for the operator."""
-        return f"{self.topic}: {self.setting}: {self.danger}. Fix: {self.fix}"
+        return f"{self.topic}: {self.text}"
 
 
 class _Rule(NamedTuple):
+    """Which values of a setting are safe: one, or all from a number on."""
+
     setting: str
-    safe: Callable[[str], bool]
+    safe: str | int
     danger: str
     only_in_production: bool = False
 
+    def allows(self, value: str) -> bool:
+        if isinstance(self.safe, int):
+            return value.isdigit() and int(value) >= self.safe
+        return value == self.safe
 
-_FOR_EVERY_KIND: Final = (
-    _Rule("unclean.leader.election.enable", lambda v: v == "false", "a replica that lags could lead and lose events"),
-)
+
+_UNCLEAN: Final = _Rule("unclean.leader.election.enable", "false", "a replica that lags could lead and lose messages")
 _TWO_COPIES: Final = _Rule(
     "min.insync.replicas",
-    lambda v: int(v or 0) >= _SAFE_IN_SYNC,
+    _SAFE_IN_SYNC,
     "what was acknowledged would be lost with a single disk",
     only_in_production=True,
 )
 _DELETED: Final = _Rule(
-    "cleanup.policy", lambda v: v == "delete", "messages with the same key would replace each other, or stay for ever"
+    "cleanup.policy", "delete", "messages with the same key would replace each other, or stay for ever"
 )
 _RULES: Final[Mapping[Kind, Sequence[_Rule]]] = {
     Kind.EVENTS: (
-        _Rule("cleanup.policy", lambda v: v == "compact", "old events would be deleted; each must be kept by its key"),
-        _Rule("retention.ms", lambda v: v == "-1", "events of that age are deleted as soon as the policy has `delete`"),
-        _Rule(
-            "retention.bytes", lambda v: v == "-1", "events beyond that size are deleted once the policy has `delete`"
-        ),
+        _Rule("cleanup.policy", "compact", "old events would be deleted; only compaction keeps each one"),
+        _Rule("retention.ms", "-1", "events of that age are deleted as soon as the policy includes delete"),
+        _Rule("retention.bytes", "-1", "events beyond that size are deleted as soon as the policy includes delete"),
         _TWO_COPIES,
-        _Rule(
-            "message.timestamp.type",
-            lambda v: v == "LogAppendTime",
-            "a writer's wrong clock would be stored or refused",
-        ),
-        _Rule("max.message.bytes", lambda v: int(v or 0) >= _MOST_BATCH_BYTES, "a full group commit would be refused"),
+        _UNCLEAN,
+        _Rule("message.timestamp.type", "LogAppendTime", "a writer with a wrong clock would be refused, or believed"),
+        _Rule("max.message.bytes", _MOST_BATCH_BYTES, "a full group commit would be refused"),
     ),
-    Kind.COMMANDS: (_DELETED, _TWO_COPIES),
+    Kind.COMMANDS: (_DELETED, _TWO_COPIES, _UNCLEAN),
     Kind.REPLIES: (_DELETED,),
-    Kind.DEAD: (_DELETED, _TWO_COPIES),
+    Kind.DEAD: (_DELETED, _TWO_COPIES, _UNCLEAN),
 }
+
 _EVENTS: Final[Mapping[str, object]] = {
     "cleanup.policy": "compact",
     "min.compaction.lag.ms": 7 * _DAY_MS,
@@ -184,6 +190,12 @@ def wanted_topics(names: Names, categories: Iterable[str], options: KafkaOptions
     return wanted
 
 
+def scratch_topic(name: str, brokers: int) -> WantedTopic:
+    """Give a topic for a trial, as safe as the others and with the same limits on who may write."""
+    replication = min(_SAFE_REPLICATION, brokers)
+    return WantedTopic(name, Kind.EVENTS, "", 1, replication, {"cleanup.policy": "compact"})
+
+
 def problems_of(
     wanted: WantedTopic, found: FoundTopic, known: TopicIdentity | None, *, production: bool
 ) -> list[Problem]:
@@ -207,18 +219,14 @@ def problems_of(
                 Problem(found.name, "settings", "this user may not see them, so they are not verified", fix)
             )
         return problems
-    for rule in (*_RULES[wanted.kind], *_FOR_EVERY_KIND):
+    for rule in _RULES[wanted.kind]:
         value = found.settings.get(rule.setting, "")
-        if not rule.safe(value) and (production or not rule.only_in_production):
-            should = _safe_value(wanted, rule)
-            setting = f"{rule.setting}={value} instead of {should}"
-            problems.append(Problem(found.name, setting, rule.danger, "eventstore topics apply", should))
+        if not rule.allows(value) and (production or not rule.only_in_production):
+            setting = f"{rule.setting}={value} instead of {rule.safe}"
+            problems.append(
+                Problem(found.name, setting, rule.danger, "eventstore topics apply", (rule.setting, str(rule.safe)))
+            )
     return problems
-
-
-def _safe_value(wanted: WantedTopic, rule: _Rule) -> str:
-    value = wanted.settings[rule.setting]
-    return value if rule.safe(value) else str(_SAFE_IN_SYNC)
 
 
 def identity_problems(name: str, found: TopicIdentity | None, known: TopicIdentity | None) -> list[Problem]:
