@@ -22,13 +22,13 @@ from tests.kafka.partitions import SETTINGS, Found, commit_of, read_all
 TOPIC_SECONDS = 15
 
 
-def new_prefix(bootstrap: str, partitions: int = 1, **settings: str) -> str:
-    """Create the topics of a log with the category `task`; settings of the events topic with `_` for `.`."""
+def new_prefix(bootstrap: str, partitions: int = 1, category: str = "task", **settings: str) -> str:
+    """Create the topics of a log with one category; settings of the events topic with `_` for `.`."""
     prefix = f"t{uuid4().hex[:8]}"
     config = SETTINGS | {key.replace("_", "."): value for key, value in settings.items()}
     topics = [
-        NewTopic(f"{prefix}.task.events", partitions, 1, config=config),
-        NewTopic(f"{prefix}.task.commands", partitions, 1),
+        NewTopic(f"{prefix}.{category}.events", partitions, 1, config=config),
+        NewTopic(f"{prefix}.{category}.commands", partitions, 1),
         NewTopic(f"{prefix}.replies", 16, 1),
     ]
     admin = AdminClient({"bootstrap.servers": bootstrap})
@@ -78,16 +78,16 @@ async def versions(log: KafkaLog, stream: str) -> list[int]:
     return [event.version for event in events]
 
 
-def counted(bootstrap: str, prefix: str, number: int = 0) -> list[StoredEvent]:
+def counted(bootstrap: str, prefix: str, number: int = 0, category: str = "task") -> list[StoredEvent]:
     """Give the events of a partition that count, read from the brokers with nothing but the lease rule."""
-    rule = LeaseRule("task")
-    events = [rule.read(*record) for record in read_all(bootstrap, f"{prefix}.task.events", number)]
+    rule = LeaseRule(category)
+    events = [rule.read(*record) for record in read_all(bootstrap, f"{prefix}.{category}.events", number)]
     return [event for event in events if event is not None]
 
 
-async def indexed(log: KafkaLog, number: int = 0) -> list[StoredEvent]:
+async def indexed(log: KafkaLog, number: int = 0, category: str = "task") -> list[StoredEvent]:
     """Give the events of a partition as the index has them, after everything until now is in."""
-    name = f"task/{number}"
+    name = f"{category}/{number}"
     ends = await log.ends()
     async with asyncio.timeout(20):
         await log._opened.index.reached(name, ends[name])

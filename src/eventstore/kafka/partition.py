@@ -43,6 +43,9 @@ _LOGGER: Final = logging.getLogger(__name__)
 _MOST_BEHIND: Final = 100_000
 """So many acknowledged events may be missing in the index before commits wait for it."""
 _CLAIM_PAUSE: Final = 0.25
+_DECIDED_BEFORE_SECONDS: Final = 60.0
+"""For so long after a partition began to be served, commands may come that were looked up before, in vain, and decided
+on what appeared in the log since: their own events, for example, which had been under way. No command lives longer."""
 PROGRESS_SECONDS: Final = 5.0
 """So often a restore that takes long says how far it is."""
 
@@ -102,6 +105,7 @@ class OwnedPartition:
         self._wanted.set()
         self._end = 0
         self._skipped = 0
+        self._served_at = 0.0
         self._first_own_message = 0
         self._ending = False
         self.takeover_seconds = 0.0
@@ -335,6 +339,7 @@ class OwnedPartition:
             raise OwnershipLostError(message)
         self._skipped, self._end = index.rules[name].skipped, index.positions[name]
         self._heads.clear()
+        self._served_at = self._means.environment.clock.monotonic()
         self._wanted.clear()
         if not self._ending:
             self.stage = Stage.SERVING
@@ -374,8 +379,9 @@ class OwnedPartition:
     async def _known_commands(
         self, commits: Sequence[StreamCommit], versions: Mapping[str, int]
     ) -> Mapping[bytes, object]:
-        """Give the command ids of commits that stand elsewhere than expected and are in the log already."""
-        doubtful = [commit for commit in commits if versions[commit.stream] != commit.expected_version]
+        """Give the command ids of those commits that may be in the log already and are."""
+        just_begun = self._means.environment.clock.monotonic() - self._served_at < _DECIDED_BEFORE_SECONDS
+        doubtful = [commit for commit in commits if just_begun or versions[commit.stream] != commit.expected_version]
         if not doubtful:
             return {}
         return await self.find_commands([commit.command_id for commit in doubtful])

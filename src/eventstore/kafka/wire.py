@@ -153,10 +153,19 @@ class Wire:
                 if not await self._client.ready(leader, group=connection):
                     return Reply(NOT_SENT)
                 answer = await self._client.send(leader, request, group=connection)
-        except (KafkaError, TimeoutError, OSError):
+        except TimeoutError:
+            self._hang_up(leader, connection)
+            return Reply(NO_ANSWER)
+        except (KafkaError, OSError):
             return Reply(NO_ANSWER)
         _, ((_, code, offset, *_),) = answer.topics[0]
         return self._replied(code, offset)
+
+    def _hang_up(self, node: int, connection: int) -> None:
+        """Close a connection that may be dead: the client itself would only after its own, longer time."""
+        found = self._client._conns.get((node, connection))  # noqa: SLF001 - there is no other way
+        if found is not None:
+            found.close()
 
     async def end_offset(self, topic: str, number: int) -> Reply:
         """Ask the leader for one past the newest offset that is replicated."""

@@ -172,7 +172,7 @@ class KafkaProxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._upstream is None:
-            writer.close()
+            writer.transport.abort()
             message = "the proxy does not know its broker: call lead_to(node.proxied_address)"
             raise ConfigurationError(message)
         try:
@@ -186,7 +186,7 @@ class KafkaProxy:
                 finally:
                     self._links.discard(link)
         finally:
-            writer.close()
+            await _closed(writer)
 
 
 class _Link:
@@ -220,9 +220,12 @@ class _Link:
                     self._answered.clear()
                     await self._answered.wait()
                 answering.cancel()
+        except asyncio.CancelledError:
+            self.cut()
+            raise
         finally:
-            self._client.close()
-            self._broker.close()
+            await _closed(self._broker)
+            await _closed(self._client)
 
     async def _pass_requests(self) -> None:
         with suppress(*_BROKEN):
@@ -263,6 +266,12 @@ class _Link:
             self._unanswered.clear()
             self._answered.set()
             self._client.close()
+
+
+async def _closed(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
 
 
 async def _read_frame(reader: asyncio.StreamReader) -> bytes:
