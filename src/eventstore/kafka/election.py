@@ -19,7 +19,7 @@ from typing import Final, NamedTuple, Protocol, TypeAlias
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from eventstore.core.errors import ConfigurationError, EventStoreError
-from eventstore.kafka.errors import fatal_to_readers
+from eventstore.kafka.errors import fatal_to_members
 from eventstore.kafka.records import headers_of
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -193,7 +193,7 @@ class Election:
             error = message.error()
             if error is not None:
                 self._end_membership(error)
-                fatal_to_readers(error)
+                fatal_to_members(error)
                 _LOGGER.warning("the election of owners: %s", error)
                 continue
             place, offset = (message.topic() or "", message.partition() or 0), message.offset() or 0

@@ -83,7 +83,7 @@ ANSWERS: Final[dict[int, Answer]] = {
     14: Answer("COORDINATOR_LOAD_IN_PROGRESS", Reaction.AGAIN),
     15: Answer("COORDINATOR_NOT_AVAILABLE", Reaction.AGAIN),
     16: Answer("NOT_COORDINATOR", Reaction.AGAIN),
-    17: Answer("INVALID_TOPIC_EXCEPTION", Reaction.REFUSED, "choose a shorter prefix"),
+    17: Answer("INVALID_TOPIC_EXCEPTION", Reaction.REFUSED, "choose another prefix or category"),
     18: Answer("RECORD_LIST_TOO_LARGE", Reaction.REFUSED, "raise the topic's segment.bytes"),
     19: Answer(
         "NOT_ENOUGH_REPLICAS", Reaction.AGAIN, "start the brokers that are down: min.insync.replicas is not met"
@@ -154,6 +154,19 @@ def refusal_of(error: KafkaError, doing: str) -> EventStoreError:
     answer = answer_for(error.code())
     message = f"{doing} ({answer.name}: {error.str()}): {answer.remedy}"
     return ConfigurationError(message) if answer.reaction is Reaction.REFUSED else LogUnavailableError(message)
+
+
+def fatal_to_members(error: KafkaError) -> None:
+    """Raise for what neither a member of the owners group nor any reader can go on after.
+
+    Raises:
+        CorruptLogError: The topic does not hold any more what was read from it.
+        ConfigurationError: This user may not be a member, or may not read.
+    """
+    if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+        message = f"{error.name()}: {error.str()} {answer_for(error.code()).remedy}"
+        raise ConfigurationError(message)
+    fatal_to_readers(error)
 
 
 def fatal_to_readers(error: KafkaError) -> None:

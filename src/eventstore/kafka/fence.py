@@ -22,7 +22,7 @@ from collections.abc import Collection, Sequence
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
-from eventstore.core.errors import EventStoreError, LogUnavailableError, OwnershipLostError
+from eventstore.core.errors import ConfigurationError, EventStoreError, LogUnavailableError, OwnershipLostError
 from eventstore.core.records import to_micros
 from eventstore.environment import Environment
 from eventstore.kafka.errors import Answer, Reaction, answer_for
@@ -111,6 +111,7 @@ class FencedWriter:
 
         Raises:
             OwnershipLostError: Another process claimed at the same time.
+            ConfigurationError: This user may not write here, or the topic is not as it has to be.
             LogUnavailableError: The brokers did not make it possible in time.
         """
         self.state = State.VACANT
@@ -237,6 +238,12 @@ class FencedWriter:
     def _in_doubt(self, answer: Answer) -> AppendInDoubtError:
         return AppendInDoubtError(f"{self._partition}: {answer.name}: {answer.remedy}")
 
-    def _unavailable(self, answer: Answer) -> LogUnavailableError:
+    def _unavailable(self, answer: Answer) -> EventStoreError:
         message = f"{self._partition} cannot be written to ({answer.name}): {answer.remedy}. Nothing was written"
-        return LogUnavailableError(message)
+        # Who may not even claim has nothing to wait for.
+        claiming = self.state is State.VACANT
+        return (
+            ConfigurationError(message)
+            if claiming and answer.reaction is Reaction.REFUSED
+            else LogUnavailableError(message)
+        )

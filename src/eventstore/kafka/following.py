@@ -149,6 +149,8 @@ class Follower:
         read: dict[tuple[str, int], tuple[list[StoredEvent], int]] = {}
         for message in messages:
             error, offset = message.error(), message.offset()
+            if error is not None and error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+                continue  # it never joins a group, so it needs no right to
             if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
                 fatal_to_readers(error)
                 if error.code() in MISSING:

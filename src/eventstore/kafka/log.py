@@ -10,6 +10,7 @@ from typing import Final, Self
 
 from eventstore.core.errors import StoreClosedError
 from eventstore.core.records import Partition, Snapshot, StoredEvent, StreamEvent
+from eventstore.core.streams import check_category
 from eventstore.environment import Environment
 from eventstore.kafka.connection import Connection
 from eventstore.kafka.names import Names
@@ -48,12 +49,19 @@ class KafkaLog:
         self.names: Final = Names(prefix)
         self.options: Final = options or KafkaOptions()
         self._environment: Final = environment or Environment()
-        self._categories: Final[dict[str, None]] = dict.fromkeys(categories)
+        self._categories: Final[dict[str, None]] = {}
         self._resources = AsyncExitStack()
         self._session: Session | None = None
+        self.declare(categories)
 
     def declare(self, categories: Sequence[str]) -> None:
-        """Name the categories that will be written and read; before opening."""
+        """Name the categories that will be written and read; before opening.
+
+        Raises:
+            ConfigurationError: A name is not allowed.
+        """
+        for category in categories:
+            check_category(category)
         self._categories.update(dict.fromkeys(categories))
 
     async def __aenter__(self) -> Self:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from eventstore.background import Background
 from eventstore.core.errors import EventStoreError, OwnershipLostError, StoreClosedError
@@ -177,11 +177,21 @@ class Ownership:
             changed = self._changed
             self.check()
             waiting = [self._owned[name].partition for name in partitions if name in self._owned]
+            # Whatever is first: a failure is a change, and would otherwise never end the wait for a partition.
+            first = [asyncio.ensure_future(changed.wait())]
             if len(waiting) == len(partitions):
-                await asyncio.gather(*(partition.serving() for partition in waiting))
-            else:
-                await changed.wait()
+                first += [asyncio.ensure_future(_all_serving(waiting))]
+            try:
+                await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in first:
+                    task.cancel()
 
     def _wake(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
+
+
+async def _all_serving(partitions: Collection[OwnedPartition]) -> Literal[True]:
+    await asyncio.gather(*(partition.serving() for partition in partitions))
+    return True
