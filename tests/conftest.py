@@ -2,11 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import socket
+from collections.abc import AsyncGenerator, Generator
+from typing import NamedTuple
 
 import pytest
 
+from eventstore.testing.kafka import KafkaCluster
 from eventstore.testing.postgres import fresh_database
+
+
+class ProxiedKafka(NamedTuple):
+    """A broker that expects clients over a `KafkaProxy` on `port`, too."""
+
+    cluster: KafkaCluster
+    port: int
+
+    @property
+    def bootstrap(self) -> str:
+        """The way past the proxy."""
+        return self.cluster.bootstrap
+
+
+@pytest.fixture(scope="session")
+def proxied_kafka(kafka_installation: object) -> Generator[ProxiedKafka]:
+    """One node, which tests may kill, but have to leave running."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    # Compaction at once wherever a topic's own settings allow it.
+    with KafkaCluster(proxies=[port], settings={"log.cleaner.backoff.ms": "200"}) as cluster:
+        yield ProxiedKafka(cluster, port)
 
 
 @pytest.fixture

@@ -83,12 +83,23 @@ def load(app: str | None) -> EventStore:
         raise ConfigurationError(message) from cause
     found: Any = getattr(module, attribute, None)
     if found is None:
-        message = f"--app {app}: {module.__file__} has no {attribute}: name an EventStore, or a function that makes one"
+        where = getattr(module, "__file__", None) or module_name
+        message = f"--app {app}: {where} has no {attribute}: name an EventStore, or a function that makes one"
         raise ConfigurationError(message)
     if isinstance(found, EventStore):
         return found
-    made: object = cast("Callable[[], object]", found)() if callable(found) else found
+    made = _made(app, cast("Callable[[], object]", found)) if callable(found) else found
     if not isinstance(made, EventStore):
         message = f"--app {app} is a {type(made).__name__}: name an EventStore, or a function that makes one"
         raise ConfigurationError(message)
     return made
+
+
+def _made(app: str, factory: Callable[[], object]) -> object:
+    try:
+        return factory()
+    except EventStoreError:
+        raise
+    except Exception as cause:
+        message = f"--app {app}: the function could not make a store ({type(cause).__name__}: {cause}): see --debug"
+        raise ConfigurationError(message) from cause

@@ -25,6 +25,11 @@ class Heads:
         """Give a stream's version, or None if the index has to be asked."""
         return self._versions.get(stream)
 
+    def stands_at(self, stream: str, version: int) -> bool:
+        """Tell whether a stream is known to have nothing after a version."""
+        known = self._versions.get(stream)
+        return known is not None and known <= version
+
     def learn(self, versions: Mapping[str, int], forgotten: int) -> None:
         """Take over what the index said about streams that nothing is known of.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -21,8 +22,11 @@ from eventstore.kafka.names import PartitionName
 from eventstore.kafka.replies import Replies
 from eventstore.ports import Answering
 
+_LOGGER: Final = logging.getLogger(__name__)
 _REPLY_TO: Final = "reply_to"
 _CORRELATION: Final = "correlation"
+_ASK_AGAIN: Final = b""
+"""Answers a message that was sent in a former owner's time: whoever still waits sends it again, nobody else will."""
 
 
 class Channel:
@@ -101,18 +105,25 @@ class Channel:
 
     async def ask(self, partition: Partition, key: str, message: bytes, timeout: float) -> bytes:  # noqa: ASYNC109 - travels with the message
         """Bring a message to the owner and give its answer; see `CommandChannel.ask`."""
-        correlation = b"%032x" % self._entropy.bits(128)
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._waiting[correlation] = answer
         name = self._parse(partition)
         try:
             async with asyncio.timeout(timeout):
-                headers = [(_REPLY_TO, b"%d" % self._number), (_CORRELATION, correlation)]
-                await self._send(name.commands_topic, name.number, key.encode(), message, headers)
-                return await answer
+                while True:
+                    answer = await self._ask_once(name, key.encode(), message)
+                    if answer != _ASK_AGAIN:
+                        return answer
         except TimeoutError:
             lost = f"{partition}: its owner did not answer within {timeout:g} s"
             raise AnswerLostError(lost) from None
+
+    async def _ask_once(self, name: PartitionName, key: bytes, message: bytes) -> bytes:
+        correlation = b"%032x" % self._entropy.bits(128)
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._waiting[correlation] = answer
+        try:
+            headers = [(_REPLY_TO, b"%d" % self._number), (_CORRELATION, correlation)]
+            await self._send(name.commands_topic, name.number, key, message, headers)
+            return await answer
         finally:
             del self._waiting[correlation]
 
@@ -126,14 +137,17 @@ class Channel:
             message = f"a message to {topic} was not acknowledged: {error}"
             raise AnswerLostError(message) from error
 
-    async def answer(self, partition: Partition, delivery: Delivery) -> None:
-        """Answer one message of another process."""
+    async def answer(self, partition: Partition, delivery: Delivery, new: bool) -> None:  # noqa: FBT001 - see AnswerDelivery
+        """Answer one message of another process; one that is not new has to be asked again."""
         assert self._answering is not None  # noqa: S101 - nothing is delivered before `serve`
-        answer = await self._answering(partition, delivery.value)
+        answer = await self._answering(partition, delivery.value) if new else _ASK_AGAIN
         number, correlation = delivery.headers.get(_REPLY_TO), delivery.headers.get(_CORRELATION)
         if number is not None and number.isdigit() and correlation is not None:
-            # Whoever asked asks again if this gets lost.
-            await self._producer.send(self._topic, answer, key=correlation, partition=int(number))
+            # Whoever asked asks again if this gets lost, also if the brokers do not take it now.
+            try:
+                await self._producer.send(self._topic, answer, key=correlation, partition=int(number))
+            except KafkaError as error:
+                _LOGGER.warning("%s: an answer could not be sent: %s", partition, error)
 
     def _heard(self, correlation: bytes, answer: bytes) -> None:
         waiting = self._waiting.get(correlation)

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from eventstore.core.errors import EventStoreError
+from eventstore.core.errors import ConfigurationError, EventStoreError
 from eventstore.kafka.errors import fatal_to_members
 from eventstore.kafka.records import headers_of
 
@@ -192,8 +192,7 @@ class Election:
         for message in messages:
             error = message.error()
             if error is not None:
-                if error.code() == KafkaError._MAX_POLL_EXCEEDED:  # noqa: SLF001 - its public name
-                    raise KafkaException(error)
+                self._end_membership(error)
                 fatal_to_members(error)
                 _LOGGER.warning("the election of owners: %s", error)
                 continue
@@ -205,6 +204,18 @@ class Election:
         if deliveries:
             self._unanswered += len(deliveries)
             self._tell(self._member.delivered, deliveries)
+
+    def _end_membership(self, error: KafkaError) -> None:
+        """Raise for what this membership cannot go on after, and other than `KafkaException` if no other one can."""
+        fatal = error.code() == KafkaError._FATAL  # noqa: SLF001 - its public name
+        if fatal and self._settings.member:
+            message = (
+                f"another process takes part under the name {self._settings.member!r}: give every process that runs "
+                f"at the same time another KafkaOptions(member=...) ({error})"
+            )
+            raise ConfigurationError(message)
+        if fatal or error.code() == KafkaError._MAX_POLL_EXCEEDED:  # noqa: SLF001 - its public name
+            raise KafkaException(error)
 
     def _hold_back(self, consumer: Consumer) -> None:
         """Fetch no more messages while too many wait for their answers, but stay in the group."""

@@ -90,6 +90,11 @@ class FencedWriter:
         return self.state is not State.WRITING or idle or now - self._claimed_at > RENEWAL_SECONDS
 
     @property
+    def seconds_since_claim(self) -> float:
+        """How long ago the last claim was written."""
+        return self._environment.clock.monotonic() - self._claimed_at
+
+    @property
     def producer_id(self) -> int:
         """Under which this writer claimed last."""
         return self._identity.producer_id
@@ -123,7 +128,6 @@ class FencedWriter:
             message = f"{self._partition} could not be claimed: {doubt}"
             raise LogUnavailableError(message) from doubt
         self._claimed_at = self._environment.clock.monotonic()
-        self.state = State.WRITING
         return Claimed(lease, offset)
 
     async def append(self, records: Sequence[Record], deadline: float) -> int:
@@ -137,19 +141,24 @@ class FencedWriter:
             The first record's offset; the others follow it without a gap.
 
         Raises:
-            OwnershipLostError: Another owner has begun; nothing was written.
+            OwnershipLostError: Another owner has begun, or this writer has not claimed; nothing was written.
             AppendInDoubtError: Claim, read up to the claim, and look.
             LogUnavailableError: Nothing was written.
         """
+        self._refuse_unless_writing()
         return await self._send(records, deadline)
 
     async def barrier(self, deadline: float) -> int:
         """Prove that no other owner had begun when this returns; raises as `append` does."""
+        self._refuse_unless_writing()
         return await self._send([barrier_record(self._identity.producer_id, self.lease)], deadline)
 
     async def _send(self, records: Sequence[Record], deadline: float) -> int:
         """Send one batch until its outcome is known or the time is up, always under the same sequence."""
         batch = encode_batch(records, self._identity, self._sequence)
+        # Until an answer says otherwise, and for good if this is cancelled: the next batch would bear the same
+        # sequence, and the broker would take it for this one sent again.
+        before, self.state = self.state, State.DOUBTFUL
         in_doubt, tries = False, 0
         while True:
             reply = await self._wire.produce(self._partition.topic, self._partition.number, batch, deadline - self._now)
@@ -157,16 +166,15 @@ class FencedWriter:
             match answer.reaction:
                 case Reaction.DONE:
                     self._sequence += len(records)
-                    self._appended_at = self._now
+                    self._appended_at, self.state = self._now, State.WRITING
                     return reply.value
                 case Reaction.FENCED:
                     self.state = State.FENCED
                     raise self._in_doubt(answer) if in_doubt else self._lost(answer)
                 case Reaction.RESTART:
-                    self.state = State.DOUBTFUL
                     raise self._in_doubt(answer)
                 case Reaction.REFUSED:
-                    self.state = State.DOUBTFUL if in_doubt else self.state
+                    self.state = State.DOUBTFUL if in_doubt else before
                     raise self._in_doubt(answer) if in_doubt else self._unavailable(answer)
                 case Reaction.DOUBT:
                     in_doubt = True
@@ -174,13 +182,13 @@ class FencedWriter:
                     pass
             tries += 1
             if not await self._may_try_again(tries, deadline):
-                self.state = State.DOUBTFUL if in_doubt else self.state
+                self.state = State.DOUBTFUL if in_doubt else before
                 raise self._in_doubt(answer) if in_doubt else self._unavailable(answer)
 
     async def _next_identity(self, deadline: float) -> ProducerIdentity:
         tries = 0
         while True:
-            code, identity = await self._wire.init_producer_id(self._partition.transactional_id)
+            code, identity = await self._wire.init_producer_id(self._partition.transactional_id, deadline - self._now)
             answer = answer_for(code)
             if answer.reaction is Reaction.DONE:
                 return identity
@@ -212,12 +220,17 @@ class FencedWriter:
         if self._now + wait > deadline:
             return False
         await self._environment.clock.sleep(wait)
-        await self._wire.refresh()
+        await self._wire.refresh(deadline - self._now)
         return self._now < deadline
 
     @property
     def _now(self) -> float:
         return self._environment.clock.monotonic()
+
+    def _refuse_unless_writing(self) -> None:
+        if self.state is not State.WRITING:
+            message = f"{self._partition} is not claimed by this writer ({self.state.name}); nothing was written"
+            raise OwnershipLostError(message)
 
     def _lost(self, answer: Answer) -> OwnershipLostError:
         return OwnershipLostError(f"{self._partition} has another owner now ({answer.name}); nothing was written")

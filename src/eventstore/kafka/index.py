@@ -11,6 +11,7 @@ import json
 import logging
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from eventstore.background import Background
-from eventstore.core.errors import ConfigurationError, CorruptLogError
+from eventstore.core.errors import ConfigurationError, CorruptLogError, EventStoreError, LogUnavailableError
 from eventstore.core.records import Partition, Snapshot, StoredEvent, StreamEvent
 from eventstore.kafka.records import LeaseRule
 from eventstore.kafka.schema import Places, open_index, remember_topics
@@ -32,6 +33,7 @@ from eventstore.sqlite.schema import INSERT_EVENT, SLOT_BITS
 T = TypeVar("T")
 _LOGGER: Final = logging.getLogger(__name__)
 _BUSY_SECONDS: Final = 10.0
+_RETRY_SECONDS: Final = 1.0
 _MOST_PENDING: Final = 20_000
 """So many events may wait to be written: the bound on how far the index lags behind what was read or appended."""
 _INSERT: Final = INSERT_EVENT.replace("INSERT", "INSERT OR IGNORE", 1)
@@ -76,7 +78,8 @@ class Index:
         self._offered = self._written = 0
         self._wanted: Final = asyncio.Event()
         self._moved = asyncio.Event()
-        self._failure: BaseException | None = None
+        self._failure: EventStoreError | None = None
+        self._damage: CorruptLogError | None = None
         self.rules: Final[dict[Partition, LeaseRule]] = {}
         self.positions: Final[dict[Partition, int]] = {}
 
@@ -84,15 +87,26 @@ class Index:
         """Open the file; one that is damaged or belongs to another log is set aside and begun anew."""
         try:
             await self._open()
-        except CorruptLogError:
+        except CorruptLogError as error:
             await self._writer.close()
-            _set_aside(self.path)
+            _set_aside(self.path, error)
+            self._damage = None
             await self._open()
-        await self._readers.start()
         self._background.start(self._run(), "eventstore-index")
         return self
 
     async def _open(self) -> None:
+        async with AsyncExitStack() as resources:
+            resources.push_async_callback(self._close)
+            await self._load()
+            await self._readers.start()
+            resources.pop_all()
+
+    async def _close(self) -> None:
+        await self._readers.close()
+        await self._writer.close()
+
+    async def _load(self) -> None:
         await self._writer.start()
         self._places = await self._write(lambda connection: open_index(connection, self.path, self._log_id))
         for name, place in self._places.items():
@@ -101,15 +115,17 @@ class Index:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Write what is pending and close the file."""
+        """Write what is pending and close the file; one that turned out to be damaged is set aside."""
         try:
-            if self._failure is None:
+            with suppress(EventStoreError):  # it was said when it happened; what is missing is read from the log again
                 await self.flush()
-        finally:
             self._wake()
-            await self._background.close()
-            await self._readers.close()
-            await self._writer.close()
+            with suppress(EventStoreError):
+                await self._background.close()
+        finally:
+            await self._close()
+            if self._damage is not None:
+                _set_aside(self.path, self._damage)
 
     async def flush(self) -> None:
         """Return when everything that was put in so far is in the file."""
@@ -120,7 +136,9 @@ class Index:
     async def put(self, progress: Progress) -> None:
         """Take more of a partition in, in order; waits while too much is pending."""
         while self._pending_events >= _MOST_PENDING:
-            await self._next_move()
+            if self._failure is not None and not self._failure.retriable:
+                raise self._failure
+            await self._moved.wait()
         self.offer(progress)
 
     def offer(self, progress: Progress) -> None:
@@ -144,10 +162,15 @@ class Index:
         """Return when the index has moved, or may have."""
         await self._next_move()
 
+    def fail(self, error: EventStoreError) -> None:
+        """Raise this for everybody who waits from now on: nothing more will come."""
+        self._failure = error
+        self._wake()
+
     async def _next_move(self) -> None:
         if self._failure is not None:
-            message = f"the index {self.path} can no longer be written: {self._failure}"
-            raise CorruptLogError(message) from self._failure
+            message = f"the index {self.path} is behind the log: {self._failure}"
+            raise type(self._failure)(message) from self._failure
         await self._moved.wait()
 
     async def _run(self) -> None:
@@ -156,7 +179,7 @@ class Index:
                 await self._wanted.wait()
                 self._wanted.clear()
                 pending, self._pending = self._pending, []
-                await self._write(partial(self._add, pending))
+                await self._add_patiently(pending)
                 for progress in pending:
                     self.positions[progress.partition] = progress.next_offset
                     self.rules[progress.partition] = progress.rule
@@ -164,9 +187,25 @@ class Index:
                 self._written += len(pending)
                 self._wake()
         except Exception as error:
-            self._failure = error
-            self._wake()
+            _LOGGER.exception("the index %s can no longer be written", self.path)
+            unknown = CorruptLogError(f"{self.path} can no longer be written: {error!r}")
+            self.fail(error if isinstance(error, EventStoreError) else unknown)
             raise
+
+    async def _add_patiently(self, pending: Sequence[Progress]) -> None:
+        """Write, again and again while there is no room on the disk; meanwhile everybody who waits is told."""
+        while True:
+            try:
+                await self._write(partial(self._add, pending))
+            except LogUnavailableError as error:
+                if self._failure is None:
+                    _LOGGER.error("the index %s cannot be written now: %s", self.path, error)  # noqa: TRY400 - said once
+                self.fail(error)
+                await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                if self._failure is not None and self._failure.retriable:
+                    self._failure = None
+                return
 
     def _wake(self) -> None:
         # A fresh event for every move: a waiter that took the old one before it looked misses nothing.
@@ -273,7 +312,10 @@ class Index:
 
     async def check(self) -> str:
         """Verify the whole file and give SQLite's verdict, `"ok"` if it is sound."""
-        return await self._read(reading.quick_check)
+        verdict = await self._read(reading.quick_check)
+        if verdict != "ok":
+            self._damage = CorruptLogError(verdict)
+        return verdict
 
     def _connect(self) -> sqlite3.Connection:
         with translated(self.path, "opening"):
@@ -289,14 +331,21 @@ class Index:
         return await self._writer.run(lambda connection: self._translated(work, connection, "writing"))
 
     def _translated(self, work: Callable[[sqlite3.Connection], T], connection: sqlite3.Connection, doing: str) -> T:
-        with translated(self.path, doing):
-            return work(connection)
+        try:
+            with translated(self.path, doing):
+                return work(connection)
+        except CorruptLogError as error:
+            # Whoever opens the file next begins anew: nothing is lost, since the log has it all.
+            self._damage = error
+            message = f"{error}. It is only an index: restart this process, and it is built anew from the log"
+            raise CorruptLogError(message) from error
 
 
-def _set_aside(path: Path) -> None:
+def _set_aside(path: Path, reason: CorruptLogError) -> None:
     aside = path.with_name(f"{path.name}.set-aside")
-    _LOGGER.warning("the index %s is damaged or not of this log: it is now %s, and built anew", path, aside.name)
+    _LOGGER.warning("the index %s is now %s, and is built anew, because: %s", path, aside.name, reason)
     for suffix in ("", "-wal", "-shm"):
-        file = path.with_name(path.name + suffix)
+        file, old = path.with_name(path.name + suffix), aside.with_name(aside.name + suffix)
+        old.unlink(missing_ok=True)
         if file.exists():
-            file.replace(aside.with_name(aside.name + suffix))
+            file.replace(old)

@@ -81,8 +81,11 @@ class KafkaLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Finish what is being written, hand the partitions over, close everything."""
-        self._session = None
-        await self._resources.__aexit__(kind, error, trace)
+        try:
+            # The log stays open to commands that other processes sent until the partitions are handed over.
+            await self._resources.__aexit__(kind, error, trace)
+        finally:
+            self._session = None
 
     @property
     def _opened(self) -> Session:
@@ -127,6 +130,10 @@ class KafkaLog:
     async def serving(self, partitions: Sequence[Partition] | None = None) -> None:
         """Return when this process owns some partitions, or all if none are named, and executes their commands."""
         await self._opened.ownership.serving(self.partitions if partitions is None else partitions)
+
+    def takeover_seconds(self, partition: Partition) -> float:
+        """Tell how long after its claim this process served a partition that it owns."""
+        return self._opened.ownership.owned(partition).takeover_seconds
 
     async def commit(self, partition: Partition, commits: Sequence[StreamCommit]) -> Sequence[CommitOutcome]:
         """Write a group of commits durably as one record batch; see `StreamWriter.commit`."""

@@ -17,6 +17,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from itertools import compress
 from typing import Final, TypeAlias, TypeVar
 from uuid import UUID
 
@@ -36,12 +37,17 @@ from eventstore.kafka.following import Follower
 from eventstore.kafka.index import Index, Progress
 from eventstore.kafka.names import PartitionName
 from eventstore.kafka.records import LeaseRule, event_records, stored_events
-from eventstore.ports import Appended, CommitOutcome, StreamCommit, StreamQuery
+from eventstore.ports import Appended, CommitOutcome, Conflicted, StreamCommit, StreamQuery
 
 _LOGGER: Final = logging.getLogger(__name__)
 _MOST_BEHIND: Final = 100_000
 """So many acknowledged events may be missing in the index before commits wait for it."""
 _CLAIM_PAUSE: Final = 0.25
+_DECIDED_BEFORE_SECONDS: Final = 60.0
+"""For so long after a partition began to be served, commands may come that were looked up before, in vain, and decided
+on what appeared in the log since: their own events, for example, which had been under way. No command lives longer."""
+PROGRESS_SECONDS: Final = 5.0
+"""So often a restore that takes long says how far it is."""
 
 
 E = TypeVar("E")
@@ -66,12 +72,14 @@ class Means:
     Attributes:
         index: The local index.
         follower: Feeds the index what others write.
+        commands_end: Asks where a partition of the commands topic ends.
         environment: Clock and randomness.
         commit_seconds: How long a commit may take before its outcome is looked up or given up.
     """
 
     index: Index
     follower: Follower
+    commands_end: Callable[[PartitionName], Awaitable[int]]
     environment: Environment
     commit_seconds: float
 
@@ -97,6 +105,14 @@ class OwnedPartition:
         self._wanted.set()
         self._end = 0
         self._skipped = 0
+        self._served_at = 0.0
+        self._first_own_message = 0
+        self._ending = False
+        self.takeover_seconds = 0.0
+
+    def is_of_former_owner(self, message_offset: int) -> bool:
+        """Tell whether a message of the commands topic may have reached a former owner before its time was over."""
+        return message_offset < self._first_own_message
 
     async def run(self) -> None:
         """Claim, and claim again whenever ownership was lost although it is still this process's turn."""
@@ -123,6 +139,7 @@ class OwnedPartition:
 
     async def release(self, seconds: float) -> None:
         """Finish the commit that is under way, take no other, and leave the partition to its next owner."""
+        self._ending = True
         self.stage = Stage.DRAINING
         self._serving.clear()
         try:
@@ -145,7 +162,7 @@ class OwnedPartition:
                 message = f"{self.name} is not served here now; nothing was written"
                 raise OwnershipLostError(message)
             if self._writer.must_claim:
-                await self._take(deadline)
+                await self._take_in_time(deadline)
             if self._means.index.lag > _MOST_BEHIND:
                 await self.all_settled()
             versions = await self._versions(commits)
@@ -153,7 +170,7 @@ class OwnedPartition:
             outcomes, accepted = arbitrate(commits, versions, known)
             try:
                 await self._write(accepted, outcomes, deadline)
-            except OwnershipLostError:
+            except (OwnershipLostError, CorruptLogError):
                 self._begin_again()
                 raise
             except AppendInDoubtError as doubt:
@@ -167,18 +184,18 @@ class OwnedPartition:
         records = [record for _, commit in accepted for record in event_records(commit, self._writer.lease)]
         if not records:
             if any(isinstance(outcome, Appended) for outcome in outcomes):
-                self._moved_to(await self._writer.barrier(deadline) + 1, ())
+                end = await self._writer.barrier(deadline)
+                self._refuse_loss(end)
+                if end > self._end:
+                    await self._review(accepted, outcomes, end + 1)
+                else:
+                    self._moved_to(end + 1, ())
             return
         offset = await self._writer.append(records, deadline)
-        if offset < self._end:
-            message = (
-                f"{self.name} ended at offset {self._end} and now at {offset}: the topic was deleted and made anew, or "
-                "the brokers lost what they acknowledged. Nothing written now counts: eventstore topics check"
-            )
-            raise CorruptLogError(message)
+        self._refuse_loss(offset)
         if offset > self._end:
-            self._skipped += offset - self._end
-            _LOGGER.error("%s: somebody else wrote %d records; no reader counts them", self.name, offset - self._end)
+            await self._review(accepted, outcomes, offset + len(records))
+            return
         events: list[StoredEvent] = []
         for position, commit in accepted:
             stored = stored_events(commit, offset)
@@ -188,9 +205,40 @@ class OwnedPartition:
             self._heads.moved(stored)
         self._moved_to(offset, events)
 
+    def _refuse_loss(self, offset: int) -> None:
+        if offset < self._end:
+            message = (
+                f"{self.name} ends at offset {offset}, and was acknowledged up to {self._end}: the topic was made anew, or "
+                "the brokers lost what they acknowledged. Nothing written now counts: eventstore topics check"
+            )
+            raise CorruptLogError(message)
+
+    async def _review(
+        self, accepted: Sequence[tuple[int, StreamCommit]], outcomes: list[CommitOutcome], end: int
+    ) -> None:
+        """Find out what a batch is worth that stands behind records of somebody else: read as every reader will."""
+        index, name = self._means.index, str(self.name)
+        _LOGGER.error("%s: somebody else wrote before offset %d: find out who may write to the topic", name, end)
+        self._begin_again()
+        await index.flush()
+        await self._means.follower.follow(self.name)
+        doubt = f"{name}: what somebody else wrote could not be read in time"
+        try:
+            async with asyncio.timeout(self._means.commit_seconds):
+                await index.reached(name, end)
+        except (TimeoutError, LogUnavailableError) as cause:
+            raise AppendInDoubtError(doubt) from cause
+        if index.rules[name].lease != self._writer.lease:
+            message = f"{name}: somebody else's claim"
+            raise AppendInDoubtError(message)
+        await self._serve(self._writer.lease)
+        await self._judge(accepted, outcomes, "somebody else wrote to the partition meanwhile")
+
     def _moved_to(self, end: int, events: Sequence[StoredEvent]) -> None:
         """Let the index follow: what is acknowledged gets there behind the acknowledgement, in order."""
         self._end = end
+        if self.stage is Stage.RELEASED:  # it outlasted the hand-over: the follower brings it to the index
+            return
         rule = LeaseRule(self.name.category, self._writer.lease, {self._writer.producer_id}, self._skipped)
         self._means.index.offer(Progress(str(self.name), events, end, rule))
         self._heads.forget_before(self._means.index.positions[str(self.name)])
@@ -203,18 +251,27 @@ class OwnedPartition:
         fenced = self._writer.state is State.FENCED
         self._begin_again()
         try:
-            await (self._read_to_newer_claim() if fenced else self._take(self._deadline()))
+            await (self._read_to_newer_claim() if fenced else self._take_in_time(self._deadline()))
         except EventStoreError as error:
             if not ids:
                 message = f"{doubt}; it could not be claimed anew. Nothing was written"
                 raise LogUnavailableError(message) from error
             raise AppendOutcomeUnknownError(tuple(str(UUID(bytes=key)) for key in ids), str(doubt)) from error
-        found = await self._means.index.find_commands(ids)
-        if not ids or not found:
+        await self._judge(accepted, outcomes, str(doubt))
+
+    async def _judge(
+        self, accepted: Sequence[tuple[int, StreamCommit]], outcomes: list[CommitOutcome], doubt: str
+    ) -> None:
+        """Say what became of a batch that was in doubt, once the index shows it."""
+        index = self._means.index
+        found = await index.find_commands([commit.command_id for _, commit in accepted])
+        if not found:
             message = f"{doubt}. Nothing was written"
-            raise LogUnavailableError(message) from doubt
+            raise LogUnavailableError(message)
+        versions = await index.read_versions([commit.stream for _, commit in accepted])
         for position, commit in accepted:
-            outcomes[position] = Appended(found[commit.command_id][-1].offset + 1)
+            events = found.get(commit.command_id)
+            outcomes[position] = Appended(events[-1].offset + 1) if events else Conflicted(versions[commit.stream])
 
     async def _read_to_newer_claim(self) -> None:
         """Read what this writer left behind and the claim that ended its time, leaving the partition to its owner."""
@@ -229,33 +286,78 @@ class OwnedPartition:
             message = f"{self.name}: the newer owner's claim could not be read"
             raise LogUnavailableError(message) from cause
 
+    async def _take_in_time(self, deadline: float) -> None:
+        """Claim anew in the course of a commit, which must not wait for ever; `run` goes on if this gives up."""
+        try:
+            async with asyncio.timeout(self._means.commit_seconds):
+                await self._take(deadline)
+        except TimeoutError as cause:
+            message = f"{self.name} could not be claimed and read in time; nothing was written"
+            raise LogUnavailableError(message) from cause
+
     async def _take(self, deadline: float) -> None:
         """Claim the partition and read up to the claim; shuts out every former owner that comes to light meanwhile."""
-        index, follower, name = self._means.index, self._means.follower, str(self.name)
+        index, name = self._means.index, str(self.name)
         self._begin_again()
         await index.flush()
-        await follower.follow(self.name)
+        await self._means.follower.follow(self.name)
         while True:
+            self._refuse_if_ending()
+            read = index.positions[name]
             claimed = await self._writer.claim(index.rules[name].open_producers, deadline)
+            self._end = read
+            self._refuse_loss(claimed.offset)
             self.stage = Stage.RESTORING
-            await index.reached(name, claimed.offset + 1)
+            # Asked after the claim: what is sent from here on, no former owner can have answered.
+            self._first_own_message = await self._means.commands_end(self.name)
+            await self._restore(claimed.offset + 1)
             if index.rules[name].open_producers <= {self._writer.producer_id}:
                 break
-        await follower.unfollow(self.name)
+        self._refuse_if_ending()  # the partition is followed again by then
+        await self._serve(claimed.lease)
+
+    async def _restore(self, end: int) -> None:
+        """Read up to an offset, and say how far it is while it takes long."""
+        index, name, clock = self._means.index, str(self.name), self._means.environment.clock
+        first, began = index.positions[name], clock.monotonic()
+        while index.positions[name] < end:
+            try:
+                async with asyncio.timeout(PROGRESS_SECONDS):
+                    await index.reached(name, end)
+            except TimeoutError:
+                at = index.positions[name]
+                rate = (at - first) / max(clock.monotonic() - began, 0.001)
+                _LOGGER.info("%s: restored up to offset %d of %d, %.0f records/s", name, at, end, rate)
+
+    async def _serve(self, lease: str) -> None:
+        """Serve from where the index stands; from here on it is fed by what is appended."""
+        index, name = self._means.index, str(self.name)
+        await self._means.follower.unfollow(self.name)
         await index.flush()
-        if index.rules[name].lease != claimed.lease:
+        if index.rules[name].lease != lease:
             message = f"{self.name} was claimed by another process meanwhile"
             raise OwnershipLostError(message)
         self._skipped, self._end = index.rules[name].skipped, index.positions[name]
         self._heads.clear()
-        self.stage = Stage.SERVING
+        self._served_at = self._means.environment.clock.monotonic()
         self._wanted.clear()
-        self._serving.set()
+        if not self._ending:
+            self.stage = Stage.SERVING
+            self.takeover_seconds = self._writer.seconds_since_claim
+            _LOGGER.info("%s: served %.3f s after its claim, from offset %d", name, self.takeover_seconds, self._end)
+            self._serving.set()
+
+    def _refuse_if_ending(self) -> None:
+        """Keep a commit that outlasts the hand-over from deposing the next owner."""
+        if self._ending:
+            message = f"{self.name} is not this process's any more"
+            raise OwnershipLostError(message)
 
     def _begin_again(self) -> None:
         """Serve nobody until the partition is claimed anew, here or by `run`."""
         self._serving.clear()
-        self.stage = Stage.CLAIMING
+        if not self._ending:
+            self.stage = Stage.CLAIMING
         self._wanted.set()
 
     async def _versions(self, commits: Sequence[StreamCommit]) -> dict[str, int]:
@@ -277,8 +379,9 @@ class OwnedPartition:
     async def _known_commands(
         self, commits: Sequence[StreamCommit], versions: Mapping[str, int]
     ) -> Mapping[bytes, object]:
-        """Give the command ids of commits that stand elsewhere than expected and are in the log already."""
-        doubtful = [commit for commit in commits if versions[commit.stream] != commit.expected_version]
+        """Give the command ids of those commits that may be in the log already and are."""
+        just_begun = self._means.environment.clock.monotonic() - self._served_at < _DECIDED_BEFORE_SECONDS
+        doubtful = [commit for commit in commits if just_begun or versions[commit.stream] != commit.expected_version]
         if not doubtful:
             return {}
         return await self.find_commands([commit.command_id for commit in doubtful])
@@ -297,19 +400,24 @@ class OwnedPartition:
             queries: What to read.
             read: Reads it from the index.
         """
-        forgotten = self._heads.forgotten
-        end = self._heads.behind_until([query.stream for query in queries])
+        heads = self._heads
+        unread = [not heads.stands_at(query.stream, query.after_version) for query in queries]
+        missing = [*compress(queries, unread)]
+        if not missing:
+            return [[] for _ in queries]
+        forgotten, end = heads.forgotten, heads.behind_until([query.stream for query in missing])
         if end:
             await self._means.index.reached(str(self.name), end)
-        found = await read(queries)
+        found = await read(missing)
         # Whoever reads a stream to its end usually appends to it next.
         ends = {
             query.stream: query.after_version + len(events)
-            for query, events in zip(queries, found, strict=True)
+            for query, events in zip(missing, found, strict=True)
             if (query.limit is None or len(events) < query.limit) and (events or not query.after_version)
         }
-        self._heads.learn(ends, forgotten)
-        return found
+        heads.learn(ends, forgotten)
+        pages = iter(found)
+        return [next(pages) if asked else [] for asked in unread]
 
     async def all_settled(self) -> None:
         """Return when the index has every acknowledged event."""

@@ -10,7 +10,7 @@ An event's key is `<id>:<version>:<lease>`; everything else has a key that start
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol, TypeAlias, cast
 
@@ -24,6 +24,11 @@ _CLAIM: Final = b"\x00claim:"
 _FENCE: Final = b"\x00fence:"
 _BARRIER: Final = b"\x00barrier:"
 _LEASE: Final = "lease"
+_HEADERS: Final = (_LEASE, "event_id", "event_type", "schema_version", "command_id", "part", "occurred_at")
+_ID_BYTES: Final = 16
+_LEASE_FORM: Final = re.compile("[0-9a-f]{16}")
+_NUMBER_FORM: Final = re.compile(b"-?[0-9]{1,18}")  # what every reader, SQLite included, takes for the same integer
+_PRODUCERS: Final = range(2**63)
 
 
 class ReadRecord(Protocol):
@@ -139,34 +144,58 @@ class LeaseRule:
             The event, or None if the record is none that counts.
         """
         if key is None or key.startswith(_CONTROL):
-            self._control(key or b"", value)
+            counts = self._control(key or b"", value)
+            event = None
+        else:
+            event = self._event(offset, key, value, headers) if value is not None and headers else None
+            counts = event is not None
+        self.skipped += not counts
+        return event
+
+    def _event(self, offset: int, key: bytes, value: bytes, headers: Headers) -> StoredEvent | None:
+        try:
+            aggregate_id, version, lease = key.decode().rsplit(":", 2)
+            names, (lease_header, event_id, kind, schema, command_id, part, occurred_at) = zip(*headers, strict=True)
+            index, size = part.split(b"/")
+            sound = names == _HEADERS and lease and lease == self.lease == lease_header.decode()
+            if not sound or not len(event_id) == len(command_id) == _ID_BYTES:
+                return None
+            return StoredEvent(
+                offset, f"{self.category}-{aggregate_id}", _number(version.encode()), kind.decode(), _number(schema),
+                event_id, command_id, _number(index), _number(size), _number(occurred_at), value,
+            )  # fmt: skip
+        except (ValueError, TypeError, AttributeError):  # somebody else's: headers may be missing, or without a value
             return None
-        try:
-            if headers and value is not None and headers[0][1].decode() == self.lease:
-                return self._event(offset, key, value, headers[1:])
-        except (ValueError, IndexError):
-            pass
-        self.skipped += 1
+
+    def _control(self, key: bytes, value: bytes | None) -> bool:
+        """Obey a record that is no event; tells whether it is one of ours."""
+        if key.startswith(_CLAIM):
+            lease, producer_id = key[len(_CLAIM) :].decode(errors="replace"), _claimant(value)
+            if producer_id is None or not _LEASE_FORM.fullmatch(lease):
+                return False
+            self.open_producers.add(producer_id)
+            self.lease = lease
+            return True
+        if key.startswith(_FENCE):
+            number = key[len(_FENCE) :]
+            if not _NUMBER_FORM.fullmatch(number):
+                return False
+            self.open_producers.discard(int(number))
+            return True
+        return key.startswith(_BARRIER)
+
+
+def _claimant(value: bytes | None) -> int | None:
+    """Give the producer id of a claim, or None if it is none of ours."""
+    try:
+        claimed = cast("object", json.loads(value or b""))
+    except (ValueError, RecursionError):
         return None
+    found = cast("dict[str, object]", claimed).get("producer_id") if isinstance(claimed, dict) else None
+    return found if type(found) is int and found in _PRODUCERS else None
 
-    def _event(self, offset: int, key: bytes, value: bytes, headers: Sequence[tuple[str, bytes]]) -> StoredEvent:
-        aggregate_id, version, _ = key.decode().rsplit(":", 2)
-        (_, event_id), (_, kind), (_, schema), (_, command_id), (_, part), (_, occurred_at) = headers
-        index, size = part.split(b"/")
-        return StoredEvent(
-            offset, f"{self.category}-{aggregate_id}", int(version), kind.decode(), int(schema),
-            event_id, command_id, int(index), int(size), int(occurred_at), value,
-        )  # fmt: skip
 
-    def _control(self, key: bytes, value: bytes | None) -> None:
-        try:
-            if key.startswith(_CLAIM):
-                claimed = json.loads(value or b"")
-                self.open_producers.add(int(claimed["producer_id"]))
-                self.lease = key[len(_CLAIM) :].decode()
-            elif key.startswith(_FENCE):
-                self.open_producers.discard(int(key[len(_FENCE) :]))
-            elif not key.startswith(_BARRIER):
-                self.skipped += 1
-        except (ValueError, KeyError, TypeError):
-            self.skipped += 1
+def _number(text: bytes) -> int:
+    if not _NUMBER_FORM.fullmatch(text):
+        raise ValueError(text)
+    return int(text)

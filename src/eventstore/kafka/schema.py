@@ -13,7 +13,7 @@ from eventstore.core.errors import CorruptLogError
 from eventstore.core.records import Partition
 from eventstore.kafka.records import LeaseRule
 from eventstore.kafka.topics import TopicIdentity
-from eventstore.sqlite.schema import create_or_check
+from eventstore.sqlite.schema import INDEX_ID, create_or_check
 
 _TOPICS: Final = "topics"
 _TABLE: Final = """
@@ -55,10 +55,10 @@ def open_index(connection: sqlite3.Connection, path: Path, log_id: str) -> Place
 
     Raises:
         CorruptLogError: It is damaged, or an index of another log.
-        ConfigurationError: Another version of this package wrote it.
+        ConfigurationError: Another version of this package wrote it, or it is an embedded log.
         sqlite3.Error: It cannot be read or written.
     """
-    found = create_or_check(connection, path, log_id)
+    found = create_or_check(connection, path, log_id, INDEX_ID)
     if found != log_id:
         message = f"{path} is the index of another log ({found} instead of {log_id})"
         raise CorruptLogError(message)

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from eventstore.core.errors import ConfigurationError, CorruptLogError, LogUnavailableError
+from eventstore.core.errors import ConfigurationError, CorruptLogError, EventStoreError, LogUnavailableError
 from eventstore.core.records import Partition, StoredEvent
 from eventstore.core.streams import parse_stream
 from eventstore.environment import Environment
@@ -33,7 +33,7 @@ from eventstore.kafka.schema import read_known
 from eventstore.kafka.watching import TopicWatch
 from eventstore.kafka.wire import Wire
 from eventstore.kafka.workplace import claim_index_file
-from eventstore.ports import StreamQuery
+from eventstore.ports import Clock, StreamQuery
 
 _END_SECONDS: Final = 5.0
 _RETRY_SECONDS: Final = 0.05
@@ -172,18 +172,7 @@ class Session:
         return {name.text: end for name, end in zip(names, ends, strict=True)}
 
     async def _end_of(self, name: PartitionName) -> int:
-        clock = self.environment.clock
-        deadline = clock.monotonic() + _END_SECONDS
-        while True:
-            reply = await self.wire.end_offset(name.topic, name.number)
-            answer = answer_for(reply.code)
-            if answer.reaction is Reaction.DONE:
-                return reply.value
-            if answer.reaction is Reaction.REFUSED or clock.monotonic() > deadline:
-                message = f"{name} cannot be read ({answer.name}): {answer.remedy}"
-                raise LogUnavailableError(message)
-            await clock.sleep(_RETRY_SECONDS)
-            await self.wire.refresh()
+        return await _end_of(self.wire, self.environment.clock, name.topic, name.number)
 
     async def refuse_lost_ends(self) -> None:
         """Make sure that the log still holds everything that the index was read from.
@@ -199,6 +188,20 @@ class Session:
                     "lost what they acknowledged. Restore the topic, or accept the loss by deleting the index"
                 )
                 raise CorruptLogError(message)
+
+
+async def _end_of(wire: Wire, clock: Clock, topic: str, number: int) -> int:
+    deadline = clock.monotonic() + _END_SECONDS
+    while True:
+        reply = await wire.end_offset(topic, number)
+        answer = answer_for(reply.code)
+        if answer.reaction is Reaction.DONE:
+            return reply.value
+        if answer.reaction is Reaction.REFUSED or clock.monotonic() > deadline:
+            message = f"{topic} {number} cannot be read ({answer.name}): {answer.remedy}"
+            raise LogUnavailableError(message)
+        await clock.sleep(_RETRY_SECONDS)
+        await wire.refresh()
 
 
 @asynccontextmanager
@@ -227,19 +230,30 @@ async def open_session(place: Place) -> AsyncGenerator[Session]:
         topics = await open_topics(administration, names, place.categories, options, known)
         partitions = Partitions(names, topics.partitions)
         wire = await enter(Wire(place.connection))
-        await wire.know([names.events(category) for category in place.categories])
+        await wire.know([topic(category) for category in place.categories for topic in (names.events, names.commands)])
         index = await enter(Index(path, topics.log_id))
         await index.remember(topics.sources)
         await index.add_partitions([name.text for name in partitions.all])
-        follower = await enter(Follower(confluent, index, lambda error: ownership.failed(error)))  # noqa: PLW0108 - it is made below
+
+        def no_longer_followed(error: EventStoreError) -> None:
+            index.fail(error)
+            ownership.failed(error)
+
+        follower = await enter(Follower(confluent, index, no_longer_followed))
         ownership = Ownership(
             names,
             lambda name: FencedWriter(wire, name, me, environment),
-            Means(index, follower, environment, options.commit_seconds),
+            Means(
+                index,
+                follower,
+                lambda name: _end_of(wire, environment.clock, name.commands_topic, name.number),
+                environment,
+                options.commit_seconds,
+            ),
             options.drain_seconds,
         )
         channel = await enter(
-            Channel(place.connection, (names.replies, topics.replies), ownership.serves, names.parse, environment)
+            Channel(place.connection, (names.replies, topics.replies), ownership.is_local, names.parse, environment)
         )
         ownership.answer_with(channel.answer)
         session = Session(topics.log_id, partitions, wire, index, ownership, channel, environment)

@@ -35,6 +35,9 @@ _READ_UNCOMMITTED: Final = 0
 _MAX_BATCH: Final = 2**30
 _TRANSACTION_MS: Final = 10_000
 _LEAST_SECONDS: Final = 0.1
+# aiokafka's own connections are 0 and 1. A broker answers the requests of one connection in turn, so appends to
+# different partitions, and questions, would wait for each other on a common one.
+_FIRST_CONNECTION: Final = 2
 
 
 class ProducerIdentity(NamedTuple):
@@ -99,25 +102,27 @@ class Wire:
         """Learn who leads the partitions of some topics."""
         await self._client.set_topics(topics)
 
-    async def refresh(self) -> None:
+    async def refresh(self, seconds: float = REQUEST_SECONDS) -> None:
         """Learn anew who leads which partition; gives up after a while, since every broker may be down."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(REQUEST_SECONDS):
+            async with asyncio.timeout(min(seconds, REQUEST_SECONDS)):
                 await self._client.force_metadata_update()
 
-    async def init_producer_id(self, transactional_id: str) -> tuple[int, ProducerIdentity]:
+    async def init_producer_id(self, transactional_id: str, seconds: float) -> tuple[int, ProducerIdentity]:
         """Take the next epoch of a transactional id; every older one is fenced once a batch of the new one is in.
 
         Args:
             transactional_id: The partition's.
+            seconds: How long to wait for the answer.
 
         Returns:
             The broker's error code, and the identity if it is 0.
         """
         nobody = ProducerIdentity(-1, -1)
         try:
-            node = await self._client.coordinator_lookup(CoordinationType.TRANSACTION, transactional_id)
-            answer = await self._client.send(node, InitProducerIdRequest(transactional_id, _TRANSACTION_MS))
+            async with asyncio.timeout(max(seconds, _LEAST_SECONDS)):
+                node = await self._client.coordinator_lookup(CoordinationType.TRANSACTION, transactional_id)
+                answer = await self._client.send(node, InitProducerIdRequest(transactional_id, _TRANSACTION_MS))
         except KafkaError as error:
             return _code_of(error), nobody
         except (TimeoutError, OSError, AssertionError):
@@ -131,7 +136,7 @@ class Wire:
             topic: Where to.
             number: Which partition.
             batch: From `encode_batch`.
-            seconds: How long the leader may wait for its replicas.
+            seconds: How long to wait for the answer, and the leader for its replicas.
 
         Returns:
             The code, and the batch's first offset if it is 0.
@@ -139,16 +144,28 @@ class Wire:
         leader = self._client.cluster.leader_for_partition(TopicPartition(topic, number))
         if leader is None or leader == -1:
             return self._replied(NO_LEADER)
-        patience = min(max(seconds, _LEAST_SECONDS), REQUEST_SECONDS * 0.8)  # the answer has to come before we give up
+        seconds = max(seconds, _LEAST_SECONDS)
+        patience = min(seconds, REQUEST_SECONDS) * 0.8  # the answer has to come before we give up
+        connection = _FIRST_CONNECTION + number
         request = ProduceRequest(None, _ACKS_ALL, int(patience * 1000), [(topic, [(number, batch)])])
         try:
-            if not await self._client.ready(leader, group=number):
-                return Reply(NOT_SENT)
-            answer = await self._client.send(leader, request, group=number)
-        except (KafkaError, TimeoutError, OSError):
+            async with asyncio.timeout(seconds):
+                if not await self._client.ready(leader, group=connection):
+                    return Reply(NOT_SENT)
+                answer = await self._client.send(leader, request, group=connection)
+        except TimeoutError:
+            self._hang_up(leader, connection)
+            return Reply(NO_ANSWER)
+        except (KafkaError, OSError):
             return Reply(NO_ANSWER)
         _, ((_, code, offset, *_),) = answer.topics[0]
         return self._replied(code, offset)
+
+    def _hang_up(self, node: int, connection: int) -> None:
+        """Close a connection that may be dead: the client itself would only after its own, longer time."""
+        found = self._client._conns.get((node, connection))  # noqa: SLF001 - there is no other way
+        if found is not None:
+            found.close()
 
     async def end_offset(self, topic: str, number: int) -> Reply:
         """Ask the leader for one past the newest offset that is replicated."""

@@ -10,6 +10,8 @@ from eventstore.core.errors import ConfigurationError, CorruptLogError
 from eventstore.core.records import StoredEvent
 
 APPLICATION_ID: Final = 0x65767374  # "evst", shown by file(1)
+INDEX_ID: Final = 0x65767378  # "evsx": the local index of a log that is kept elsewhere
+_KINDS: Final = {APPLICATION_ID: "an event log", INDEX_ID: "the local index of a Kafka log, which holds no log itself"}
 SCHEMA_VERSION: Final = 1
 
 # A stream's category needs no column: names are category-id and "." follows "-", so a range selects a category.
@@ -53,29 +55,39 @@ INSERT_EVENT: Final = (
 )
 
 
-def create_or_check(connection: sqlite3.Connection, path: Path, new_log_id: str) -> str:
+def create_or_check(
+    connection: sqlite3.Connection, path: Path, new_log_id: str, application_id: int = APPLICATION_ID
+) -> str:
     """Make the file a log if it is empty, or make sure it is one.
 
     Args:
         connection: In autocommit mode.
         path: The file, for messages.
         new_log_id: Identity of the log if it is created now.
+        application_id: What marks the file: `APPLICATION_ID` a log, `INDEX_ID` an index of one.
 
     Returns:
         The log's identity.
 
     Raises:
         CorruptLogError: The file is a database, but not a log of ours.
-        ConfigurationError: The log was written by a newer version of this package.
+        ConfigurationError: The log was written by a newer version of this package, or the file is of the other kind.
         sqlite3.Error: The file cannot be read or written.
     """
-    if _pragma(connection, "application_id") == APPLICATION_ID:
+    found = _pragma(connection, "application_id")
+    if found == application_id:
         return _check(connection, path)
+    if found in _KINDS:
+        message = (
+            f"{path} is {_KINDS[found]}, and was opened as {_KINDS[application_id]}: choose another file, "
+            "nothing was changed"
+        )
+        raise ConfigurationError(message)
     connection.execute("BEGIN IMMEDIATE")
     try:
         # Asked again under the lock: another process may just have created it.
-        if _pragma(connection, "application_id") != APPLICATION_ID:
-            _create(connection, path, new_log_id)
+        if _pragma(connection, "application_id") != application_id:
+            _create(connection, path, new_log_id, application_id)
         connection.execute("COMMIT")
     except BaseException:
         connection.rollback()
@@ -83,7 +95,7 @@ def create_or_check(connection: sqlite3.Connection, path: Path, new_log_id: str)
     return _check(connection, path)
 
 
-def _create(connection: sqlite3.Connection, path: Path, log_id: str) -> None:
+def _create(connection: sqlite3.Connection, path: Path, log_id: str, application_id: int) -> None:
     if _pragma(connection, "schema_version") != 0:
         message = f"{path} is an SQLite database but not an event log: choose another file, nothing was changed"
         raise CorruptLogError(message)
@@ -91,7 +103,7 @@ def _create(connection: sqlite3.Connection, path: Path, log_id: str) -> None:
         connection.execute(statement)
     connection.executemany("INSERT INTO meta VALUES (?, ?)", [("log_id", log_id), ("barrier", "0")])
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA application_id = {application_id}")
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> str:

@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
@@ -67,6 +67,7 @@ class KafkaCluster:
         settings: Mapping[str, str] | None = None,
         port: int | None = None,
         directory: Path | None = None,
+        proxies: Sequence[int] = (),
     ) -> None:
         """Describe it; entering the block starts it.
 
@@ -76,6 +77,7 @@ class KafkaCluster:
             settings: Broker settings beyond the defaults, for example `{"log.cleaner.backoff.ms": "100"}`.
             port: The first node's, the others follow; None for any free ones.
             directory: Where to keep the data after the block, and to go on with it; None for a temporary one.
+            proxies: Ports of a `KafkaProxy` per node, over which clients reach `KafkaNode.proxied_address`.
 
         Raises:
             ConfigurationError: It is to be kept and secure: the passwords are not kept.
@@ -88,6 +90,7 @@ class KafkaCluster:
         self._settings = dict(settings or {})
         self._port = port
         self._kept = directory
+        self._proxies = tuple(proxies)
         self._is_secure = secure
         self._security: ClusterSecurity | None = None
         self._directory: Path | None = None
@@ -193,7 +196,7 @@ class KafkaCluster:
     def _new_nodes(self, installation: KafkaInstallation, parent: Path) -> Generator[KafkaNode]:
         protection = self._security.server_properties() if self._security is not None else {}
         client = self._security.client_settings(ADMIN) if self._security is not None else {}
-        cluster = addresses(self._count, self._port)
+        cluster = addresses(self._count, self._port, self._proxies)
         for address in cluster:
             directory = parent / f"node-{address.id}"
             properties = server_properties(address, cluster, directory / "data") | protection | self._settings

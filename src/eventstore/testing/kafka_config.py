@@ -42,19 +42,24 @@ class NodeAddress:
         id: Its number in the cluster, from 1.
         port: For clients and other brokers.
         controller_port: For the quorum of controllers.
+        proxied_port: For clients that come over a proxy, or None.
+        proxy_port: Where that proxy listens.
     """
 
     id: int
     port: int
     controller_port: int
+    proxied_port: int | None = None
+    proxy_port: int | None = None
 
 
-def addresses(nodes: int, port: int | None) -> tuple[NodeAddress, ...]:
+def addresses(nodes: int, port: int | None, proxies: Sequence[int] = ()) -> tuple[NodeAddress, ...]:
     """Choose free ports for the nodes.
 
     Args:
         nodes: How many.
         port: The first node's, the others follow; None for any.
+        proxies: The ports of the first nodes' proxies.
 
     Raises:
         ConfigurationError: A port that was asked for is taken.
@@ -67,18 +72,20 @@ def addresses(nodes: int, port: int | None) -> tuple[NodeAddress, ...]:
             if not _is_free(wanted):
                 message = f"port {wanted} is taken: end what listens there, or choose another port"
                 raise ConfigurationError(message)
-    controllers = _free_ports(nodes, without=ports)
-    return tuple(NodeAddress(i + 1, ports[i], controllers[i]) for i in range(nodes))
+    controllers = _free_ports(nodes, without=[*ports, *proxies])
+    proxied = _free_ports(len(proxies), without=[*ports, *proxies, *controllers])
+    behind = dict(enumerate(zip(proxied, proxies, strict=True)))
+    return tuple(NodeAddress(i + 1, ports[i], controllers[i], *behind.get(i, ())) for i in range(nodes))
 
 
 def _free_ports(count: int, without: Sequence[int] = ()) -> list[int]:
     found: list[int] = []
     for _ in range(_ATTEMPTS):
+        if len(found) == count:
+            return found
         candidate = random.choice(_PORTS)  # noqa: S311 - a secret is not wanted, only no collision with other tests
         if candidate not in found and candidate not in without and _is_free(candidate):
             found.append(candidate)
-        if len(found) == count:
-            return found
     message = f"there are no {count} free ports between {_PORTS.start} and {_PORTS.stop} on {HOST}"
     raise ConfigurationError(message)
 
@@ -135,15 +142,19 @@ def server_properties(node: NodeAddress, cluster: Sequence[NodeAddress], data: P
         cluster: All of them.
         data: Its data directory.
     """
+    listeners, advertised = f"CLIENT://{HOST}:{node.port}", f"CLIENT://{HOST}:{node.port}"
+    if node.proxied_port is not None:
+        listeners += f",PROXIED://{HOST}:{node.proxied_port}"
+        advertised += f",PROXIED://{HOST}:{node.proxy_port}"
     return {
         "process.roles": "broker,controller",
         "node.id": f"{node.id}",
         "controller.quorum.voters": ",".join(f"{each.id}@{HOST}:{each.controller_port}" for each in cluster),
-        "listeners": f"CLIENT://{HOST}:{node.port},CONTROLLER://{HOST}:{node.controller_port}",
-        "advertised.listeners": f"CLIENT://{HOST}:{node.port}",
+        "listeners": f"{listeners},CONTROLLER://{HOST}:{node.controller_port}",
+        "advertised.listeners": advertised,
         "inter.broker.listener.name": "CLIENT",
         "controller.listener.names": "CONTROLLER",
-        "listener.security.protocol.map": "CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "listener.security.protocol.map": "CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT",
         "log.dirs": str(data),
         **broker_defaults(len(cluster)),
     }

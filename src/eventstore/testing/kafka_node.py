@@ -48,6 +48,7 @@ class KafkaNode:
         """
         self.id = address.id
         self.port = address.port
+        self.proxied_port = address.proxied_port
         self.directory = directory
         self._installation = installation
         self._client = client
@@ -60,6 +61,17 @@ class KafkaNode:
     def address(self) -> str:
         """Where clients reach it: `host:port`."""
         return f"{HOST}:{self.port}"
+
+    @property
+    def proxied_address(self) -> str:
+        """Where its proxy reaches it: `host:port`.
+
+        Raises:
+            ConfigurationError: The cluster has none.
+        """
+        if self.proxied_port is None:
+            raise ConfigurationError(f"node {self.id} has no proxy: start it with KafkaCluster(proxies=[port])")
+        return f"{HOST}:{self.proxied_port}"
 
     @property
     def pid(self) -> int | None:

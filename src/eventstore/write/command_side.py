@@ -11,7 +11,7 @@ from uuid import UUID
 from eventstore.background import Background
 from eventstore.core.aggregates import Aggregate
 from eventstore.core.commands import Command
-from eventstore.core.errors import ConfigurationError, InvalidIdError
+from eventstore.core.errors import ConfigurationError, InvalidIdError, StoreClosedError
 from eventstore.core.ids import parse_command_id
 from eventstore.core.records import Partition, Recorded
 from eventstore.core.registry import TypeRegistry
@@ -67,6 +67,7 @@ class CommandSide:
         self._router: Final = CommandRouter(self, self._channel, Messages(aggregates, registry), environment)
         self._groups: Final[dict[Partition, GroupCommit]] = {}
         self._background: Final = Background()
+        self._closing = False
 
     def start(self, *, serve: bool) -> None:
         """Begin to write snapshots; group commits start with their first command.
@@ -80,6 +81,7 @@ class CommandSide:
 
     async def close(self) -> None:
         """Answer every accepted command, then stop."""
+        self._closing = True
         try:
             for group in self._groups.values():
                 await group.drain()
@@ -140,6 +142,9 @@ class CommandSide:
         return stream_id(aggregate.category, aggregate_id)
 
     def _group(self, partition: Partition) -> GroupCommit:
+        if self._closing:
+            message = "the store is closed or closing and takes no more commands"
+            raise StoreClosedError(message)
         group = self._groups.get(partition)
         if group is None:
             clock = self._environment.clock
