@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import os
 import sys
 import threading
 from pathlib import Path
@@ -27,26 +26,26 @@ async def work(bootstrap: str, directory: Path) -> set[str]:
         return EventStore(KafkaLog(bootstrap, prefix=prefix, options=options), aggregates=[Counter])
 
     async with store() as first, store() as second:
-        await asyncio.gather(*(
-            each.execute(Counter, str(number), Count()) for number in range(20) for each in (first, second)
-        ))
+        await asyncio.gather(
+            *(each.execute(Counter, str(number), Count()) for number in range(20) for each in (first, second))
+        )
     others = asyncio.all_tasks() - {asyncio.current_task()}
     return {f"task {task.get_name()}" for task in others}
 
 
 def used() -> set[str]:
     sockets = set[str]()
-    for fd in os.listdir("/proc/self/fd"):
+    for fd in Path("/proc/self/fd").iterdir():
         try:
-            target = os.readlink(f"/proc/self/fd/{fd}")
+            target = str(fd.readlink())
         except FileNotFoundError:
             continue
         if not target.startswith("/dev/") and not target.startswith("/proc/"):
-            sockets.add(f"file {fd} {target}")
+            sockets.add(f"file {fd.name} {target}")
     return {
         *sockets,
         *(f"thread {thread.name}" for thread in threading.enumerate()),
-        *(f"native thread {task}" for task in os.listdir("/proc/self/task")),
+        *(f"native thread {task.name}" for task in Path("/proc/self/task").iterdir()),
     }
 
 

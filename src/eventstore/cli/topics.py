@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,7 +19,15 @@ if TYPE_CHECKING:
     from eventstore.kafka.provision import Plan
     from eventstore.kafka.upkeep import TopicUpkeep
 
-app = typer.Typer(help="Topics on Kafka: plan, apply, check.", no_args_is_help=True)
+app = typer.Typer(help="Topics on Kafka: plan, apply, check, rights.", no_args_is_help=True)
+
+
+class Role(Enum):
+    """Who needs rights on the cluster."""
+
+    OWNER = "owner"
+    ADMINISTRATOR = "administrator"
+
 
 _PLANNED = ("action", "topic", "what")
 
@@ -60,6 +69,21 @@ def check(context: typer.Context) -> None:
     """Verify the topics and prove, on a topic that is deleted again, that the brokers keep former owners out."""
     session = session_of(context)
     run(report(session.output, examine(_upkeep(session))))
+
+
+@app.command()
+def rights(
+    context: typer.Context,
+    role: Annotated[Role, typer.Argument(help="owner: opens the store. administrator: topics apply and check.")],
+    user: Annotated[str, typer.Argument(help="Who is to have them.")],
+) -> None:
+    """Print the commands that grant the least rights of a role; grants nothing."""
+    session = session_of(context)
+    commands = _upkeep(session).grants(role.value, user)
+    for command in commands:
+        session.output.note(command)
+    if session.output.as_json:
+        session.output.document(commands)
 
 
 def upkeep_of(store: EventStore) -> TopicUpkeep | None:

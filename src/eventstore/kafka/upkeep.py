@@ -14,6 +14,7 @@ from eventstore.kafka.names import Names
 from eventstore.kafka.options import KafkaOptions
 from eventstore.kafka.proof import prove_fence
 from eventstore.kafka.provision import Plan, plan_topics
+from eventstore.kafka.rights import Role, grant_command, rights_of
 from eventstore.kafka.schema import Known, read_known
 from eventstore.kafka.wire import Wire
 
@@ -77,6 +78,15 @@ class TopicUpkeep:
         await administration.cluster()  # names what is wrong with the connection
         async with Wire(self._connection) as wire:
             await prove_fence(wire, administration, self._names, self._environment)
+
+    def grants(self, role: Role, user: str) -> list[str]:
+        """Give the commands of Kafka's own tools that grant a role's least rights; nothing is granted here.
+
+        Args:
+            role: What the user is to do.
+            user: Who.
+        """
+        return [grant_command(right, user, self._connection.bootstrap) for right in rights_of(role, self._names)]
 
     async def _plan(self, administration: Administration) -> Plan:
         known = await asyncio.to_thread(self._known)
