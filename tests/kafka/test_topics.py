@@ -23,6 +23,7 @@ from eventstore.kafka.administration import Administration
 from eventstore.kafka.names import Names
 from eventstore.kafka.proof import prove_fence
 from eventstore.kafka.topics import FoundTopic, Kind, TopicIdentity, WantedTopic, problems_of, wanted_topics
+from eventstore.kafka.watching import TopicWatch
 from eventstore.kafka.wire import ProducerIdentity, Wire
 from eventstore.testing.log_contract import commit_of
 
@@ -224,14 +225,13 @@ def rename_log(path: Path, log_id: str) -> None:
         connection.execute("UPDATE meta SET value = ? WHERE name = 'log_id'", (log_id,))
 
 
-async def test_partitions_added_while_the_log_is_open_stop_it(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eventstore.kafka.watching._INTERVAL_SECONDS", 0.1)
-    async with place.owned() as log:
+async def test_partitions_added_while_the_log_is_open_are_noticed_without_a_hint(place: Place) -> None:
+    noticed: asyncio.Future[EventStoreError] = asyncio.get_running_loop().create_future()
+    await place.log().topics.apply()
+    identities = {name: topic.identity for name, topic in (await place.all_topics()).items()}
+    async with TopicWatch(place.administration, identities, noticed.set_result, Environment(), seconds=0.1):
         place.add_partition(place.events, 3)
-        with pytest.raises(StoreClosedError, match="there are 3 instead of 2"):
-            while True:
-                await log.ends()
-                await asyncio.sleep(0.05)
+        assert "there are 3 instead of 2" in str(await noticed)
 
 
 async def test_a_topic_made_anew_while_the_log_is_open_stops_it_and_nothing_is_acknowledged(place: Place) -> None:
@@ -273,7 +273,7 @@ async def test_several_processes_may_start_at_once(place: Place) -> None:
 
 
 async def test_the_brokers_prove_that_they_keep_a_former_owner_out(place: Place) -> None:
-    await place.log().topics.prove_fence()
+    assert await place.log().topics.prove_fence()
     left = [name for name in place.admin.list_topics(timeout=10).topics if name.startswith(place.names.prefix)]
     assert left == []
 

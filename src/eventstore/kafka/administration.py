@@ -197,7 +197,9 @@ class Administration:
         while not future.done():
             self._admin.poll(_POLL_SECONDS)
             if self._refusal is not None:
-                raise refusal_of(self._refusal, doing) from KafkaException(self._refusal)
+                # Said once: a broker that starts may not know its users yet, and know them the next time.
+                refusal, self._refusal = self._refusal, None
+                raise refusal_of(refusal, doing) from KafkaException(refusal)
         try:
             return future.result()
         except KafkaException as error:
@@ -217,7 +219,9 @@ class Administration:
 
 def _found(topic: TopicDescription, settings: Mapping[str, str] | None) -> FoundTopic:
     replication = min((len(partition.replicas) for partition in topic.partitions), default=0)
-    identity = TopicIdentity(str(topic.topic_id), len(topic.partitions))
+    # As Kafka's own tools write it.
+    topic_id = str(topic.topic_id).translate(str.maketrans("+/", "-_"))
+    identity = TopicIdentity(topic_id, len(topic.partitions))
     return FoundTopic(topic.name, identity, replication, _is_led(topic), settings)
 
 
