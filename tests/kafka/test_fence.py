@@ -69,6 +69,7 @@ async def send_as(writer: FencedWriter, name: PartitionName, wire: Wire, sequenc
 
 
 INVALID_PRODUCER_EPOCH = 47
+LAST_EPOCHS = 32_750
 
 
 # -- the fence
@@ -466,3 +467,28 @@ async def test_a_topic_that_is_gone_is_named_in_the_error(wire: Wire, name: Part
     admin.delete_topics([name.topic])[name.topic].result(15)
     with pytest.raises((LogUnavailableError, AppendInDoubtError), match=r"UNKNOWN_TOPIC_OR_PARTITION|no known leader"):
         await writer.append(records_of(writer, "a"), soon(1))
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(0)
+async def test_when_the_epochs_run_out_writing_goes_on_under_another_producer_id(
+    wire: Wire, name: PartitionName, bootstrap: str
+) -> None:
+    """An epoch is an int16: the coordinator gives another producer id before it would begin from 0 again."""
+    old, new = await writer_of(wire, name), await writer_of(wire, name)
+    began, epochs = time.monotonic(), 0
+    while (await next_identity(wire, name)).epoch < LAST_EPOCHS:
+        epochs += 1
+    await old.claim((), soon())
+    await old.append(records_of(old, "a"), soon())
+    while (await next_identity(wire, name)).producer_id == old.producer_id:
+        epochs += 1
+    await old.append(records_of(old, "b"), soon())  # the id is old, but nothing has shut it out yet
+    await new.claim({old.producer_id}, soon())
+    assert new.producer_id != old.producer_id
+    for sequence in (0, 1, old._sequence):
+        assert await send_as(old, name, wire, sequence) == INVALID_PRODUCER_EPOCH
+    await new.append(records_of(new, "c"), soon())
+    found = read_all(bootstrap, name.topic)
+    assert plain_notes(found) == notes_that_count(found) == ["a", "b", "c"]
+    print(f"{epochs:,} epochs, the last claimed one {old._identity.epoch}, in {time.monotonic() - began:,.0f} s")

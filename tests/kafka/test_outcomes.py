@@ -239,7 +239,7 @@ class History:
 
 def lose_at_random(proxy: KafkaProxy, chance: random.Random) -> None:
     """Break, delay and silence connections at appends."""
-    proxy.on(PRODUCE, "cut after", when=lambda: chance.random() < 0.12)
+    proxy.on(PRODUCE, "cut after", when=lambda: chance.random() < 0.25)
     proxy.on(PRODUCE, "cut before", when=lambda: chance.random() < 0.04)
     proxy.on(PRODUCE, "delay", seconds=0.1, when=lambda: chance.random() < 0.05)
     proxy.on(PRODUCE, "lose answer", when=lambda: chance.random() < 0.004)
@@ -280,6 +280,7 @@ async def test_commands_are_executed_once_while_answers_are_lost(
 
 
 @pytest.mark.campaign
+@pytest.mark.timeout(0)
 async def test_a_thousand_lost_answers_lose_and_double_nothing(
     proxy: KafkaProxy, bootstrap: str, tmp_path: Path
 ) -> None:
