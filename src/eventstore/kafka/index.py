@@ -187,8 +187,8 @@ class Index:
                 self._wake()
         except Exception as error:
             _LOGGER.exception("the index %s can no longer be written", self.path)
-            known = isinstance(error, EventStoreError)
-            self.fail(error if known else CorruptLogError(f"{self.path} can no longer be written: {error!r}"))
+            surprise = CorruptLogError(f"{self.path} can no longer be written: {error!r}")
+            self.fail(error if isinstance(error, EventStoreError) else surprise)
             raise
 
     async def _add_patiently(self, pending: Sequence[Progress]) -> None:
