@@ -492,3 +492,19 @@ async def test_when_the_epochs_run_out_writing_goes_on_under_another_producer_id
     found = read_all(bootstrap, name.topic)
     assert plain_notes(found) == notes_that_count(found) == ["a", "b", "c"]
     print(f"{epochs:,} epochs, the last claimed one {old._identity.epoch}, in {time.monotonic() - began:,.0f} s")
+
+
+async def test_a_former_owner_whom_the_broker_has_forgotten_is_kept_out_by_the_readers() -> None:
+    expiry = {"producer.id.expiration.ms": "1000", "producer.id.expiration.check.interval.ms": "100"}
+    async with KafkaCluster(settings=expiry) as cluster, wire_to(cluster.bootstrap) as wire:
+        name = new_partition(cluster.bootstrap)
+        old, new = await writer_of(wire, name), await writer_of(wire, name)
+        await old.claim((), soon())
+        await old.append(records_of(old, "a"), soon())
+        await new.claim((), soon())
+        async with asyncio.timeout(30):
+            while await send_as(old, name, wire, sequence=7) == INVALID_PRODUCER_EPOCH:
+                await asyncio.sleep(0.2)
+        found = read_all(cluster.bootstrap, name.topic)
+        assert plain_notes(found) == ["a", "late"]
+        assert notes_that_count(found) == ["a"]
