@@ -310,6 +310,12 @@ async def test_a_writer_that_is_fenced_after_a_lost_answer_is_in_doubt_whether_i
 # -- time
 
 
+async def test_an_address_where_nobody_answers_is_reported() -> None:
+    with pytest.raises(LogUnavailableError, match=r"no broker answers .*127.0.0.1', 1.*check the address"):
+        async with wire_to("127.0.0.1:1"):
+            pass
+
+
 async def test_a_deadline_is_kept_when_the_broker_is_silent(
     proxied_wire: Wire, proxy: KafkaProxy, name: PartitionName
 ) -> None:

@@ -19,6 +19,7 @@ from aiokafka.protocol.transaction import InitProducerIdRequest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.structs import TopicPartition
 
+from eventstore.core.errors import LogUnavailableError
 from eventstore.kafka.connection import Connection
 from eventstore.kafka.errors import NO_ANSWER, NO_LEADER, NOT_SENT
 from eventstore.kafka.records import Record
@@ -73,16 +74,19 @@ class Wire:
         """Connect.
 
         Raises:
-            KafkaError: No broker answers; the log translates it.
+            LogUnavailableError: No broker answers.
         """
         self._client = AIOKafkaClient(
             **self._connection.aiokafka(), request_timeout_ms=int(REQUEST_SECONDS * 1000), metadata_max_age_ms=60_000
         )
         try:
             await self._client.bootstrap()
-        except BaseException:
+        except BaseException as error:
             await self._client.close()
-            raise
+            if not isinstance(error, KafkaError):
+                raise
+            message = f"no broker answers ({error}): check the address, and that they run"
+            raise LogUnavailableError(message) from error
         return self
 
     async def __aexit__(
