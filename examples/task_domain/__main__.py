@@ -1,13 +1,22 @@
-"""The tour: `python -m examples.task_domain [--keep DIRECTORY]`, or `make demo`."""
+"""The tour: `python -m examples.task_domain [--kafka] [--keep DIRECTORY]`, or `make demo` and `make demo-kafka`."""
 
 import argparse
 import asyncio
 import tempfile
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
+from itertools import groupby
 from pathlib import Path
 
-from eventstore import CommandRejectedError, EventStore, RebuildOptions, SqliteLog, WrongExpectedVersionError
+from eventstore import (
+    CommandRejectedError,
+    EventStore,
+    RebuildOptions,
+    Settings,
+    SqliteLog,
+    WrongExpectedVersionError,
+)
+from eventstore.ports import EventLog
 from examples.task_domain import next_release
 from examples.task_domain.aggregates import Calendar, Task
 from examples.task_domain.commands import (
@@ -49,7 +58,7 @@ def _cell(value: object) -> str:
 async def commands(store: EventStore) -> None:
     step("1. Commands: validated against the aggregate's state, stored as events")
     created = await store.execute(Task, "report", CreateTask(title="write the report", due=TODAY))
-    say(f"   CreateTask   -> {created.events[0].event_type}, version {created.version}, on disk for good")
+    say(f"   CreateTask   -> {created.events[0].event_type}, version {created.version}, durable for good")
     await store.execute(Task, "report", AssignTask(assignee="ann"))
     await store.execute(Task, "slides", CreateTask(title="draw the slides", due=TODAY))
     await store.execute(Task, "slides", AssignTask(assignee="ben"))
@@ -105,7 +114,7 @@ async def read_models(store: EventStore) -> None:
     say(f"   report v{now.version}: {now.title!r}, assignee {now.assignee}, escalated {now.escalated}")
 
 
-async def rebuild(log: SqliteLog) -> None:
+async def rebuild(log: EventLog) -> None:
     step("8. The next release: version 2 of the board is built beside version 1")
     release = EventStore(
         log,
@@ -130,22 +139,22 @@ async def rebuild(log: SqliteLog) -> None:
         table(await store.read_model(next_release.TaskBoard).all(), "task_id", "title", "assignee", "escalated", "done")
 
         step("9. Audit: every event exactly once, proven by count and rolling hash")
-        for line in await store.audit():
-            say(
-                f"   {line.name:<14} v{line.version}  {line.claimed_count:>3} of {line.log_count} events  {line.verdict}"
-            )
+        partitions = await store.audit()
+        for (name, version), lines in groupby(partitions, lambda line: (line.name, line.version)):
+            audited = list(lines)
+            claimed, there = (sum(getattr(line, count) for line in audited) for count in ("claimed_count", "log_count"))
+            verdict = ", ".join(sorted({line.verdict for line in audited}))
+            say(f"   {name:<14} v{version}  {claimed:>3} of {there} events  {verdict}")
 
 
-async def tour(directory: Path) -> None:
+async def tour(log: EventLog, settings: Settings) -> None:
     started = datetime.now(UTC)
-    path = directory / "tasks.db"
-    say(f"One SQLite file is the event log: {path.name}; read models go to tasks.read.db beside it.")
-    log = SqliteLog(path)
     first_release = EventStore(
         log,
         aggregates=[Task, Calendar],
         projections=[TaskBoard, Workload, ActivityFeed],
         processes=[Escalation],
+        settings=settings,
     )
     async with first_release as store:
         await commands(store)
@@ -154,16 +163,34 @@ async def tour(directory: Path) -> None:
     say(f"\nDone in {(datetime.now(UTC) - started).total_seconds():.1f} s. The code: examples/task_domain/README.md")
 
 
+def on_a_file(directory: Path) -> None:
+    path = directory / "tasks.db"
+    say(f"One SQLite file is the event log: {path.name}; read models go to tasks.read.db beside it.")
+    asyncio.run(tour(SqliteLog(path), Settings()))
+
+
+def on_kafka(directory: Path) -> None:
+    from examples.task_domain.cluster import three_workers
+
+    with three_workers(directory) as workers:
+        say(f"A Kafka broker is the event log, at {workers.bootstrap}; three worker processes own its partitions,")
+        say(f"execute the commands and keep the read models: {', '.join(map(str, workers.pids))}. This one only asks.")
+        asyncio.run(tour(workers.log, Settings(serve=False, workers=False)))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m examples.task_domain", description="A tour of eventstore.")
     parser.add_argument("--keep", type=Path, metavar="DIRECTORY", help="keep the files here (default: a temporary one)")
-    keep: Path | None = parser.parse_args().keep
+    parser.add_argument("--kafka", action="store_true", help="on Apache Kafka, started for the occasion")
+    arguments = parser.parse_args()
+    keep: Path | None = arguments.keep
+    run = on_kafka if arguments.kafka else on_a_file
     if keep is not None:
         keep.mkdir(parents=True, exist_ok=True)
-        asyncio.run(tour(keep))
+        run(keep)
         return
     with tempfile.TemporaryDirectory() as directory:
-        asyncio.run(tour(Path(directory)))
+        run(Path(directory))
 
 
 if __name__ == "__main__":

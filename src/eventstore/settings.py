@@ -15,6 +15,8 @@ class Settings:
     Attributes:
         timeout: Seconds until a command that waits for the log is given up.
         cache_size: How many aggregates are kept in memory.
+        serve: Whether this process may own partitions of a log that gives each to one process, and execute the
+            commands of others there. Tools that only look do not.
         workers: Whether opening the store also runs its projections and process managers.
         batch_size: Events that a worker applies per transaction.
         lease: Seconds after which other workers take over from one that stopped without a word.
@@ -26,6 +28,7 @@ class Settings:
 
     timeout: float = 10.0
     cache_size: int = 10_000
+    serve: bool = True
     workers: bool = True
     batch_size: int = 5_000
     lease: float = 5.0

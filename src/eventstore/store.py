@@ -111,7 +111,7 @@ class EventStore:
             commands = CommandSide(
                 self.log, self.application.aggregates, self.application.registry, environment, settings.cache_size
             )
-            commands.start()
+            commands.start(serve=settings.serve)
             resources.push_async_callback(commands.close)
             self._command_side = commands
             if self.application.has_read_models:

@@ -109,7 +109,19 @@ def test_a_newer_schema_version_asks_for_newer_code() -> None:
 
 
 @pytest.mark.parametrize(
-    "raw", [b"", b"{}", b"[]", b"\xff\xfe", envelope('{"title":7}'), envelope('"text"'), b'{"data":']
+    "raw",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"\xff\xfe",
+        envelope('{"title":7}'),
+        envelope('{"title":NaN}'),
+        envelope('{"title":"\\ud800"}'),
+        envelope("[" * 100_000 + "]" * 100_000),
+        envelope('"text"'),
+        b'{"data":',
+    ],
 )
 def test_undecodable_bytes_are_named_with_place_and_remedy(raw: bytes) -> None:
     with pytest.raises(

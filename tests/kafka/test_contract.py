@@ -9,10 +9,15 @@ from uuid import uuid4
 
 import pytest
 
+from eventstore.core.records import Partition
 from eventstore.kafka import KafkaLog, KafkaOptions
 from eventstore.testing.log_contract import LogContract
 
 pytestmark = pytest.mark.kafka
+
+
+async def refuse(partition: Partition, message: bytes) -> bytes:
+    raise AssertionError(f"nobody else sends anything to {partition}: {message!r}")
 
 
 class TestKafkaLog(LogContract):
@@ -25,5 +30,6 @@ class TestKafkaLog(LogContract):
     async def open_log(self) -> AsyncGenerator[KafkaLog]:
         categories = ["task", "tasks", "task_x", "other"]
         async with KafkaLog(self.bootstrap, prefix=self.prefix, categories=categories, options=self.options) as log:
+            log.channel.serve(refuse)
             await log.serving()
             yield log

@@ -311,7 +311,7 @@ async def test_a_writer_that_is_fenced_after_a_lost_answer_is_in_doubt_whether_i
 
 
 async def test_an_address_where_nobody_answers_is_reported() -> None:
-    with pytest.raises(LogUnavailableError, match=r"no broker answers .*127.0.0.1', 1.*check the address"):
+    with pytest.raises(LogUnavailableError, match=r"the brokers at 127.0.0.1:1 cannot be reached"):
         async with wire_to("127.0.0.1:1"):
             pass
 

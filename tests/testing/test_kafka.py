@@ -18,13 +18,14 @@ from confluent_kafka import KafkaException
 from eventstore.core.errors import ConfigurationError, StoreUnavailableError
 from eventstore.testing import kafka_installation
 from eventstore.testing.kafka import KafkaCluster, kafka_server
+from eventstore.testing.kafka_docker import docker_answers, kafka_in_docker
 from tests.testing.processes import eventually, processes_of, runs
 from tests.testing.records import consume, known_nodes, known_topics, new_topic, produce
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("kafka_installation")]
+pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("kafka_installation"), pytest.mark.timeout(60)]
 
 START_ONE_AND_WAIT = """
 import time
@@ -194,3 +195,13 @@ def test_a_broker_goes_when_the_process_that_started_it_is_killed() -> None:
         owner.send_signal(signal.SIGKILL)
     assert eventually(lambda: not runs(int(pid)))
     assert eventually(lambda: not Path(directory).exists() and not processes_of(Path(directory)))
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(not docker_answers(), reason="needs testcontainers and a Docker engine that answers")
+def test_a_broker_in_docker_keeps_a_record() -> None:
+    with kafka_in_docker() as bootstrap:
+        client = {"bootstrap.servers": bootstrap}
+        topic = new_topic(client)
+        assert produce(client, topic, b"7") == [None]
+        assert consume(client, topic, 1) == [b"7"]

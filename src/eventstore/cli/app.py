@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from eventstore.cli import dead_letters, development, doctor, logs, projections, rebuild, transfers
+from eventstore.cli import dead_letters, development, doctor, logs, projections, rebuild, topics, transfers
 from eventstore.cli.failures import EPILOG, exit_codes
 from eventstore.cli.loading import Session
 from eventstore.cli.output import Output
@@ -33,6 +33,7 @@ app.command("import")(transfers.import_)
 app.command("doctor")(doctor.doctor)
 app.add_typer(projections.app, name="projections")
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(topics.app, name="topics")
 app.add_typer(development.app, name="dev")
 
 

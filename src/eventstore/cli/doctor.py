@@ -6,13 +6,14 @@ import shutil
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import typer
 
-from eventstore.cli.failures import FoundProblemError
+from eventstore.cli.findings import Finding, report
 from eventstore.cli.loading import Session
 from eventstore.cli.running import run, session_of
+from eventstore.cli.topics import examine, upkeep_of
 from eventstore.core.errors import EventSchemaError, EventStoreError
 from eventstore.core.records import from_micros
 from eventstore.store import EventStore
@@ -21,26 +22,11 @@ _LEAST_FREE_BYTES = 1_000_000_000
 _SAMPLE = 1_000
 
 
-class Finding(NamedTuple):
-    """One line of the report."""
-
-    result: Literal["ok", "warn", "fail"]
-    check: str
-    found: str
-
-
 def doctor(context: typer.Context) -> None:
     """Check the application, the log, its events, the disk, the clock and the read models."""
     session = session_of(context)
 
-    async def work() -> None:
-        findings = [finding async for finding in _examine(session)]
-        columns = ("result", "check", "found")
-        session.output.rows("findings", columns, [finding._asdict() for finding in findings])
-        if any(finding.result == "fail" for finding in findings):
-            raise FoundProblemError
-
-    run(work())
+    run(report(session.output, _examine(session)))
 
 
 async def _examine(session: Session) -> AsyncGenerator[Finding]:
@@ -56,6 +42,9 @@ async def _examine(session: Session) -> AsyncGenerator[Finding]:
         yield Finding("warn", "log", "there is none yet; it is created by the first application that opens it")
         return
     try:
+        if (upkeep := upkeep_of(store)) is not None:
+            async for finding in examine(upkeep):
+                yield finding
         async with store:
             yield await _integrity(store)
             async for finding in _events(store):

@@ -37,17 +37,20 @@ class Session:
         return load(self.app)
 
     @asynccontextmanager
-    async def opened(self, *, workers: bool = False, create: bool = False) -> AsyncGenerator[EventStore]:
+    async def opened(
+        self, *, serve: bool = False, workers: bool = False, create: bool = False
+    ) -> AsyncGenerator[EventStore]:
         """Open the application's store.
 
         Args:
+            serve: Own partitions and execute the commands of other processes there.
             workers: Run projections and process managers.
             create: Make a new log if there is none.
 
         Raises:
             ConfigurationError: `--app` does not lead to a store, or there is no log.
         """
-        store = self.store().with_settings(workers=workers)
+        store = self.store().with_settings(serve=serve, workers=workers)
         if not create and not store.log.exists():
             where = getattr(store.log, "path", type(store.log).__name__)
             message = f"there is no event log at {where}: check the path, or let the application write its first event"
@@ -80,12 +83,23 @@ def load(app: str | None) -> EventStore:
         raise ConfigurationError(message) from cause
     found: Any = getattr(module, attribute, None)
     if found is None:
-        message = f"--app {app}: {module.__file__} has no {attribute}: name an EventStore, or a function that makes one"
+        where = getattr(module, "__file__", None) or module_name
+        message = f"--app {app}: {where} has no {attribute}: name an EventStore, or a function that makes one"
         raise ConfigurationError(message)
     if isinstance(found, EventStore):
         return found
-    made: object = cast("Callable[[], object]", found)() if callable(found) else found
+    made = _made(app, cast("Callable[[], object]", found)) if callable(found) else found
     if not isinstance(made, EventStore):
         message = f"--app {app} is a {type(made).__name__}: name an EventStore, or a function that makes one"
         raise ConfigurationError(message)
     return made
+
+
+def _made(app: str, factory: Callable[[], object]) -> object:
+    try:
+        return factory()
+    except EventStoreError:
+        raise
+    except Exception as cause:
+        message = f"--app {app}: the function could not make a store ({type(cause).__name__}: {cause}): see --debug"
+        raise ConfigurationError(message) from cause

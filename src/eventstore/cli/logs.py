@@ -90,7 +90,7 @@ async def _history(store: EventStore, name: str, until: int | datetime | None) -
 
 def _apply(store: EventStore, state: Aggregate, event: StoredEvent) -> dict[str, Any]:
     before = plain(state)
-    fold(state, [event], store.application.registry)
+    fold(state, [event.to_fold], store.application.registry)
     return {name: value for name, value in plain(state).items() if before[name] != value}
 
 

@@ -120,14 +120,17 @@ def worker(
     context: typer.Context,
     names: Annotated[list[str] | None, typer.Argument(help="Read models and process managers; all by default.")] = None,
 ) -> None:
-    """Keep read models up to date in this process until it is told to stop (SIGINT, SIGTERM)."""
+    """Keep read models up to date in this process until it is told to stop (SIGINT, SIGTERM).
+
+    On Kafka it also owns its share of the partitions and executes the commands that other processes send.
+    """
     session = session_of(context)
 
     async def work() -> None:
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        async with session.opened(create=True) as store:
+        async with session.opened(serve=True, create=True) as store:
             before = await _positions(store)
             store.query_side.start_workers(names)
             running = ", ".join(names or [definition.name for definition in store.query_side.definitions])

@@ -98,11 +98,13 @@ def write_envelope(event: Event, event_id: UUID, occurred_at: datetime, metadata
         )
         raise UnencodableEventError(message)
     moment = occurred_at.isoformat(timespec="microseconds")
+    correlation = causation = str(metadata.causation_id)
+    if metadata.correlation_id is not metadata.causation_id:
+        correlation = str(metadata.correlation_id)
     return (
         f'{{"event_id":"{event_id}","event_type":"{event.event_type}","occurred_at":"{moment}","data":'.encode()
         + data
-        + f',"metadata":{{"correlation_id":"{metadata.correlation_id}",'
-        f'"causation_id":"{metadata.causation_id}"}}}}'.encode()
+        + f',"metadata":{{"correlation_id":"{correlation}","causation_id":"{causation}"}}}}'.encode()
     )
 
 

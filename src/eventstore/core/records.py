@@ -31,6 +31,23 @@ def from_micros(micros: int) -> datetime:
     return _EPOCH + timedelta(microseconds=micros)
 
 
+class StreamEvent(NamedTuple):
+    """What folding takes of an event whose stream the reader knows, and no more: every column of a row has its price.
+
+    The fields are those of `StoredEvent`.
+    """
+
+    version: int
+    event_type: str
+    schema_version: int
+    occurred_at: int
+    envelope: bytes
+
+    def place_in(self, stream: str) -> str:
+        """Say where it stands, for messages."""
+        return f"{self.event_type} at {stream} version {self.version}"
+
+
 class StoredEvent(NamedTuple):
     """One event as the log holds it: what a reader needs without decoding, then the envelope's bytes.
 
@@ -64,6 +81,11 @@ class StoredEvent(NamedTuple):
     def place(self) -> str:
         """Say where it stands, for messages."""
         return f"{self.event_type} at {self.stream} version {self.version} (offset {self.offset})"
+
+    @property
+    def to_fold(self) -> StreamEvent:
+        """Give what folding takes of it."""
+        return StreamEvent(self.version, self.event_type, self.schema_version, self.occurred_at, self.envelope)
 
 
 class Snapshot(NamedTuple):

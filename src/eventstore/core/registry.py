@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 from eventstore.core.envelope import read_data, undecodable
 from eventstore.core.errors import ConfigurationError, UnknownEventTypeError, UpcastError
 from eventstore.core.events import Event, JsonObject
-from eventstore.core.records import StoredEvent
+from eventstore.core.records import StoredEvent, StreamEvent
 
 _DecodeJson: TypeAlias = Callable[..., dict[str, Event]]
 
@@ -47,11 +47,12 @@ class TypeRegistry:
         """The registered classes."""
         return tuple(self._classes.values())
 
-    def decode(self, stored: StoredEvent) -> Event:
+    def decode(self, stored: StoredEvent | StreamEvent, stream: str = "") -> Event:
         """Give the event as an instance of today's class, upcast if it was written by an older one.
 
         Args:
             stored: The event from the log.
+            stream: The stream of a `StreamEvent`, for messages.
 
         Returns:
             The event.
@@ -64,32 +65,32 @@ class TypeRegistry:
         try:
             decode = self._current[stored.event_type, stored.schema_version]
         except KeyError:
-            return self._decode_older(stored)
+            return self._decode_older(stored, _place(stored, stream))
         try:
             return decode(stored.envelope, extra="ignore")["data"]
         except ValidationError as cause:
-            raise undecodable(stored.place, cause) from cause
+            raise undecodable(_place(stored, stream), cause) from cause
 
-    def _decode_older(self, stored: StoredEvent) -> Event:
+    def _decode_older(self, stored: StoredEvent | StreamEvent, place: str) -> Event:
         cls = self._classes.get(stored.event_type)
         if cls is None:
             message = (
-                f"{stored.place}: no registered class is named {stored.event_type!r}. Register the aggregate or "
+                f"{place}: no registered class is named {stored.event_type!r}. Register the aggregate or "
                 "projection that handles it, or restore the class that wrote it"
             )
             raise UnknownEventTypeError(message)
         if not 1 <= stored.schema_version < cls.schema_version:
             message = (
-                f"{stored.place} has schema version {stored.schema_version} but {cls.__qualname__} is version "
+                f"{place} has schema version {stored.schema_version} but {cls.__qualname__} is version "
                 f"{cls.schema_version}: deploy the code that wrote it before reading it"
             )
             raise UnknownEventTypeError(message)
-        data = upcast(cls, read_data(stored.envelope, stored.place), stored.schema_version, stored.place)
+        data = upcast(cls, read_data(stored.envelope, place), stored.schema_version, place)
         try:
             return cls.model_validate_json(_as_json(data), extra="ignore")
         except ValidationError as cause:
-            place = f"{stored.place}, upcast from version {stored.schema_version},"
-            raise undecodable(place, cause) from cause
+            origin = f"{place}, upcast from version {stored.schema_version},"
+            raise undecodable(origin, cause) from cause
 
 
 def upcast(cls: type[Event], data: JsonObject, from_version: int, place: str) -> JsonObject:
@@ -109,6 +110,10 @@ def upcast(cls: type[Event], data: JsonObject, from_version: int, place: str) ->
             message = f"{place}: {name} returned {type(data).__name__}; return the new JSON object as a dict"
             raise UpcastError(message)
     return data
+
+
+def _place(stored: StoredEvent | StreamEvent, stream: str) -> str:
+    return stored.place_in(stream) if isinstance(stored, StreamEvent) else stored.place
 
 
 def _as_json(data: JsonObject) -> bytes:

@@ -19,16 +19,29 @@ class Heads:
         self._versions: Final[OrderedDict[str, int]] = OrderedDict()
         self._ends: Final[OrderedDict[str, int]] = OrderedDict()
         self._commands: Final[dict[bytes, Sequence[StoredEvent]]] = {}
+        self.forgotten = 0
 
     def get(self, stream: str) -> int | None:
         """Give a stream's version, or None if the index has to be asked."""
         return self._versions.get(stream)
 
-    def update(self, versions: Mapping[str, int]) -> None:
-        """Take over what the index said about streams that nothing is known of."""
-        for stream, version in versions.items():
-            self._versions.setdefault(stream, version)
-        self._bound()
+    def stands_at(self, stream: str, version: int) -> bool:
+        """Tell whether a stream is known to have nothing after a version."""
+        known = self._versions.get(stream)
+        return known is not None and known <= version
+
+    def learn(self, versions: Mapping[str, int], forgotten: int) -> None:
+        """Take over what the index said about streams that nothing is known of.
+
+        Args:
+            versions: What it said.
+            forgotten: The attribute's value before it was asked. If anything was forgotten since, the answer may be
+                older than what was forgotten, and is not used.
+        """
+        if forgotten == self.forgotten:
+            for stream, version in versions.items():
+                self._versions.setdefault(stream, version)
+            self._bound()
 
     def moved(self, events: Sequence[StoredEvent]) -> None:
         """Note that a command's events were appended; the index does not have them yet."""
@@ -64,6 +77,7 @@ class Heads:
 
     def clear(self) -> None:
         """Know nothing any more."""
+        self.forgotten += 1
         self._versions.clear()
         self._ends.clear()
         self._commands.clear()
@@ -74,6 +88,7 @@ class Heads:
             if stream in self._ends:  # the index would give an outdated answer
                 break
             del self._versions[stream]
+            self.forgotten += 1
 
 
 def arbitrate(

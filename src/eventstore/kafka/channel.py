@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -21,8 +22,11 @@ from eventstore.kafka.names import PartitionName
 from eventstore.kafka.replies import Replies
 from eventstore.ports import Answering
 
+_LOGGER: Final = logging.getLogger(__name__)
 _REPLY_TO: Final = "reply_to"
 _CORRELATION: Final = "correlation"
+_ASK_AGAIN: Final = b""
+"""Answers a message that was sent in a former owner's time: whoever still waits sends it again, nobody else will."""
 
 
 class Channel:
@@ -53,7 +57,8 @@ class Channel:
         self._waiting: Final[dict[bytes, asyncio.Future[bytes]]] = {}
         self._background: Final = Background()
         self._resources: Final = AsyncExitStack()
-        self._answering: asyncio.Future[Answering] | None = None
+        self._answering: Answering | None = None
+        self._join: Callable[[], None] = lambda: None
         self._producer: Any = None  # aiokafka has no types; nothing of it leaves this file
 
     async def __aenter__(self) -> Self:
@@ -62,7 +67,6 @@ class Channel:
         Raises:
             LogUnavailableError: The brokers cannot be reached.
         """
-        self._answering = asyncio.get_running_loop().create_future()
         async with AsyncExitStack() as resources:
             listener = Replies(self._connection.confluent(), self._topic, self._number, self._heard)
             await resources.enter_async_context(listener)
@@ -90,25 +94,36 @@ class Channel:
         """Tell whether this process owns the partition now."""
         return self._is_local(partition)
 
+    def when_serving(self, join: Callable[[], None]) -> None:
+        """Say what begins when somebody answers messages: only then may this process own partitions."""
+        self._join = join
+
     def serve(self, answer: Answering) -> None:
-        """Answer the messages of other processes."""
-        assert self._answering is not None  # noqa: S101 - made by __aenter__
-        self._answering.set_result(answer)
+        """Answer the messages of other processes, and own a share of the partitions from now on."""
+        self._answering = answer
+        self._join()
 
     async def ask(self, partition: Partition, key: str, message: bytes, timeout: float) -> bytes:  # noqa: ASYNC109 - travels with the message
         """Bring a message to the owner and give its answer; see `CommandChannel.ask`."""
-        correlation = b"%032x" % self._entropy.bits(128)
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._waiting[correlation] = answer
         name = self._parse(partition)
         try:
             async with asyncio.timeout(timeout):
-                headers = [(_REPLY_TO, b"%d" % self._number), (_CORRELATION, correlation)]
-                await self._send(name.commands_topic, name.number, key.encode(), message, headers)
-                return await answer
+                while True:
+                    answer = await self._ask_once(name, key.encode(), message)
+                    if answer != _ASK_AGAIN:
+                        return answer
         except TimeoutError:
             lost = f"{partition}: its owner did not answer within {timeout:g} s"
             raise AnswerLostError(lost) from None
+
+    async def _ask_once(self, name: PartitionName, key: bytes, message: bytes) -> bytes:
+        correlation = b"%032x" % self._entropy.bits(128)
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._waiting[correlation] = answer
+        try:
+            headers = [(_REPLY_TO, b"%d" % self._number), (_CORRELATION, correlation)]
+            await self._send(name.commands_topic, name.number, key, message, headers)
+            return await answer
         finally:
             del self._waiting[correlation]
 
@@ -122,15 +137,17 @@ class Channel:
             message = f"a message to {topic} was not acknowledged: {error}"
             raise AnswerLostError(message) from error
 
-    async def answer(self, partition: Partition, delivery: Delivery) -> None:
-        """Answer one message of another process."""
-        assert self._answering is not None  # noqa: S101 - made by __aenter__
-        answering = await asyncio.shield(self._answering)
-        answer = await answering(partition, delivery.value)
+    async def answer(self, partition: Partition, delivery: Delivery, new: bool) -> None:  # noqa: FBT001 - see AnswerDelivery
+        """Answer one message of another process; one that is not new has to be asked again."""
+        assert self._answering is not None  # noqa: S101 - nothing is delivered before `serve`
+        answer = await self._answering(partition, delivery.value) if new else _ASK_AGAIN
         number, correlation = delivery.headers.get(_REPLY_TO), delivery.headers.get(_CORRELATION)
         if number is not None and number.isdigit() and correlation is not None:
-            # Whoever asked asks again if this gets lost.
-            await self._producer.send(self._topic, answer, key=correlation, partition=int(number))
+            # Whoever asked asks again if this gets lost, also if the brokers do not take it now.
+            try:
+                await self._producer.send(self._topic, answer, key=correlation, partition=int(number))
+            except KafkaError as error:
+                _LOGGER.warning("%s: an answer could not be sent: %s", partition, error)
 
     def _heard(self, correlation: bytes, answer: bytes) -> None:
         waiting = self._waiting.get(correlation)

@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Thread
-from types import TracebackType
-from typing import Final, NamedTuple, Protocol, Self, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from eventstore.core.errors import EventStoreError
-from eventstore.kafka.errors import fatal_to_readers
+from eventstore.core.errors import ConfigurationError, EventStoreError
+from eventstore.kafka.errors import fatal_to_members
 from eventstore.kafka.records import headers_of
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -96,7 +95,7 @@ class GroupSettings:
 
 
 class Election:
-    """Takes part in the election while it is open; every callback of the member runs on the loop.
+    """Takes part in the election from `join` to `close`; every callback of the member runs on the loop.
 
     Args:
         connection: The connection's settings, for confluent consumers.
@@ -130,18 +129,16 @@ class Election:
         self._stopping = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    async def __aenter__(self) -> Self:
-        """Join the group."""
+    def join(self) -> None:
+        """Take part from now on."""
         self._loop = asyncio.get_running_loop()
         self._thread.start()
-        return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Hand everything over and leave the group."""
+    async def close(self) -> None:
+        """Hand everything over and leave the group, if this process took part."""
         self._stopping = True
-        await asyncio.shield(asyncio.to_thread(self._thread.join))
+        if self._thread.ident is not None:
+            await asyncio.shield(asyncio.to_thread(self._thread.join))
 
     def _settle(self, place: Place, offset: int, answered: bool) -> None:  # noqa: FBT001 - see Delivery
         def note(_: Consumer) -> None:
@@ -195,9 +192,8 @@ class Election:
         for message in messages:
             error = message.error()
             if error is not None:
-                if error.code() == KafkaError._MAX_POLL_EXCEEDED:  # noqa: SLF001 - its public name
-                    raise KafkaException(error)
-                fatal_to_readers(error)
+                self._end_membership(error)
+                fatal_to_members(error)
                 _LOGGER.warning("the election of owners: %s", error)
                 continue
             place, offset = (message.topic() or "", message.partition() or 0), message.offset() or 0
@@ -208,6 +204,18 @@ class Election:
         if deliveries:
             self._unanswered += len(deliveries)
             self._tell(self._member.delivered, deliveries)
+
+    def _end_membership(self, error: KafkaError) -> None:
+        """Raise for what this membership cannot go on after, and other than `KafkaException` if no other one can."""
+        fatal = error.code() == KafkaError._FATAL  # noqa: SLF001 - its public name
+        if fatal and self._settings.member:
+            message = (
+                f"another process takes part under the name {self._settings.member!r}: give every process that runs "
+                f"at the same time another KafkaOptions(member=...) ({error})"
+            )
+            raise ConfigurationError(message)
+        if fatal or error.code() == KafkaError._MAX_POLL_EXCEEDED:  # noqa: SLF001 - its public name
+            raise KafkaException(error)
 
     def _hold_back(self, consumer: Consumer) -> None:
         """Fetch no more messages while too many wait for their answers, but stay in the group."""

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from confluent_kafka import KafkaError
 
-from eventstore.core.errors import ConfigurationError, CorruptLogError
+from eventstore.core.errors import ConfigurationError, CorruptLogError, EventStoreError, LogUnavailableError
 
 NO_ANSWER: Final = -101
 """Ours: the connection broke or timed out after the request was sent."""
@@ -48,11 +48,27 @@ class Answer(NamedTuple):
     remedy: str = "it usually passes by itself; see the broker's log if it does not"
 
 
+# The client's names for its own errors begin with an underscore; they are public.
+# ruff: noqa: SLF001
+
 # Codes: https://kafka.apache.org/protocol#protocol_error_codes
 ANSWERS: Final[dict[int, Answer]] = {
     NO_ANSWER: Answer("no answer from the broker", Reaction.DOUBT, "check that the broker runs and is reachable"),
     NOT_SENT: Answer("no connection to the broker", Reaction.AGAIN, "check that the broker runs and is reachable"),
     NO_LEADER: Answer("no known leader", Reaction.AGAIN, "check that the partition's brokers run"),
+    # librdkafka's own, below -100 as well
+    KafkaError._AUTHENTICATION: Answer("login refused", Reaction.REFUSED, "check user, password and mechanism"),
+    KafkaError._SSL: Answer(
+        "TLS failed", Reaction.REFUSED, "check authority, certificate, the host's name, and that the port speaks TLS"
+    ),
+    KafkaError._RESOLVE: Answer("unknown host", Reaction.AGAIN, "check bootstrap and the name service"),
+    KafkaError._TRANSPORT: Answer(
+        "no connection", Reaction.AGAIN, "check that the brokers run, and whether they want TLS or a login"
+    ),
+    KafkaError._ALL_BROKERS_DOWN: Answer(
+        "no connection to any broker", Reaction.AGAIN, "check that they run, and whether they want TLS or a login"
+    ),
+    KafkaError._TIMED_OUT: Answer("no answer in time", Reaction.DOUBT, "check that the brokers run and are reachable"),
     0: Answer("NONE", Reaction.DONE),
     -1: Answer("UNKNOWN_SERVER_ERROR", Reaction.DOUBT, "see the broker's log"),
     2: Answer("CORRUPT_MESSAGE", Reaction.AGAIN),
@@ -67,16 +83,26 @@ ANSWERS: Final[dict[int, Answer]] = {
     14: Answer("COORDINATOR_LOAD_IN_PROGRESS", Reaction.AGAIN),
     15: Answer("COORDINATOR_NOT_AVAILABLE", Reaction.AGAIN),
     16: Answer("NOT_COORDINATOR", Reaction.AGAIN),
+    17: Answer("INVALID_TOPIC_EXCEPTION", Reaction.REFUSED, "choose another prefix or category"),
     18: Answer("RECORD_LIST_TOO_LARGE", Reaction.REFUSED, "raise the topic's segment.bytes"),
     19: Answer(
         "NOT_ENOUGH_REPLICAS", Reaction.AGAIN, "start the brokers that are down: min.insync.replicas is not met"
     ),
     20: Answer("NOT_ENOUGH_REPLICAS_AFTER_APPEND", Reaction.DOUBT, "start the brokers that are down"),
-    29: Answer("TOPIC_AUTHORIZATION_FAILED", Reaction.REFUSED, "grant Describe and Write on the topic"),
+    29: Answer("TOPIC_AUTHORIZATION_FAILED", Reaction.REFUSED, "grant the rights in the guide, Topics and rights"),
+    30: Answer("GROUP_AUTHORIZATION_FAILED", Reaction.REFUSED, "grant Read on the owners group"),
     31: Answer("CLUSTER_AUTHORIZATION_FAILED", Reaction.REFUSED, "grant Write on the topic"),
     32: Answer(
         "INVALID_TIMESTAMP", Reaction.REFUSED, "set message.timestamp.type=LogAppendTime: eventstore topics apply"
     ),
+    36: Answer("TOPIC_ALREADY_EXISTS", Reaction.DONE),
+    37: Answer("INVALID_PARTITIONS", Reaction.REFUSED, "choose another KafkaOptions(partitions=...)"),
+    38: Answer(
+        "INVALID_REPLICATION_FACTOR", Reaction.REFUSED, "start more brokers, or lower KafkaOptions(replication=...)"
+    ),
+    40: Answer("INVALID_CONFIG", Reaction.REFUSED, "see the broker's limits on topic settings"),
+    41: Answer("NOT_CONTROLLER", Reaction.AGAIN),
+    44: Answer("POLICY_VIOLATION", Reaction.REFUSED, "ask the cluster's administrators to allow it"),
     45: Answer("OUT_OF_ORDER_SEQUENCE_NUMBER", Reaction.RESTART),
     46: Answer("DUPLICATE_SEQUENCE_NUMBER", Reaction.RESTART),
     47: Answer("INVALID_PRODUCER_EPOCH", Reaction.FENCED),
@@ -101,13 +127,46 @@ ANSWERS: Final[dict[int, Answer]] = {
 }
 
 
-_LOST: Final = (KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET)  # noqa: SLF001 - its public name
+MISSING: Final = (
+    NO_LEADER,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.UNKNOWN_TOPIC_ID,
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError._UNKNOWN_PARTITION,
+)
+"""A broker or the client does not know a topic or partition that there was."""
+_LOST: Final = (KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET)
 _FORBIDDEN: Final = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
 
 
 def answer_for(code: int) -> Answer:
     """Give the meaning of a code; one that nobody has heard of may mean anything."""
     return ANSWERS.get(code) or Answer(f"error {code}", Reaction.DOUBT, "see the broker's log")
+
+
+def refusal_of(error: KafkaError, doing: str) -> EventStoreError:
+    """Give what to raise for an error of an administrative request.
+
+    Args:
+        error: The client's.
+        doing: What was being done, for example `"shop.task.events could not be created"`.
+    """
+    answer = answer_for(error.code())
+    message = f"{doing} ({answer.name}: {error.str()}): {answer.remedy}"
+    return ConfigurationError(message) if answer.reaction is Reaction.REFUSED else LogUnavailableError(message)
+
+
+def fatal_to_members(error: KafkaError) -> None:
+    """Raise for what neither a member of the owners group nor any reader can go on after.
+
+    Raises:
+        CorruptLogError: The topic does not hold any more what was read from it.
+        ConfigurationError: This user may not be a member, or may not read.
+    """
+    if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+        message = f"{error.name()}: {error.str()} {answer_for(error.code()).remedy}"
+        raise ConfigurationError(message)
+    fatal_to_readers(error)
 
 
 def fatal_to_readers(error: KafkaError) -> None:

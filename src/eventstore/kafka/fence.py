@@ -22,7 +22,7 @@ from collections.abc import Collection, Sequence
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
-from eventstore.core.errors import EventStoreError, LogUnavailableError, OwnershipLostError
+from eventstore.core.errors import ConfigurationError, EventStoreError, LogUnavailableError, OwnershipLostError
 from eventstore.core.records import to_micros
 from eventstore.environment import Environment
 from eventstore.kafka.errors import Answer, Reaction, answer_for
@@ -90,6 +90,11 @@ class FencedWriter:
         return self.state is not State.WRITING or idle or now - self._claimed_at > RENEWAL_SECONDS
 
     @property
+    def seconds_since_claim(self) -> float:
+        """How long ago the last claim was written."""
+        return self._environment.clock.monotonic() - self._claimed_at
+
+    @property
     def producer_id(self) -> int:
         """Under which this writer claimed last."""
         return self._identity.producer_id
@@ -106,6 +111,7 @@ class FencedWriter:
 
         Raises:
             OwnershipLostError: Another process claimed at the same time.
+            ConfigurationError: This user may not write here, or the topic is not as it has to be.
             LogUnavailableError: The brokers did not make it possible in time.
         """
         self.state = State.VACANT
@@ -232,6 +238,12 @@ class FencedWriter:
     def _in_doubt(self, answer: Answer) -> AppendInDoubtError:
         return AppendInDoubtError(f"{self._partition}: {answer.name}: {answer.remedy}")
 
-    def _unavailable(self, answer: Answer) -> LogUnavailableError:
+    def _unavailable(self, answer: Answer) -> EventStoreError:
         message = f"{self._partition} cannot be written to ({answer.name}): {answer.remedy}. Nothing was written"
-        return LogUnavailableError(message)
+        # Who may not even claim has nothing to wait for.
+        claiming = self.state is State.VACANT
+        return (
+            ConfigurationError(message)
+            if claiming and answer.reaction is Reaction.REFUSED
+            else LogUnavailableError(message)
+        )

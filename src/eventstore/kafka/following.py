@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Thread
 from types import TracebackType
@@ -16,7 +17,7 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from eventstore.core.errors import CorruptLogError, EventStoreError, StoreClosedError
 from eventstore.core.records import Partition, StoredEvent
-from eventstore.kafka.errors import fatal_to_readers
+from eventstore.kafka.errors import MISSING, fatal_to_readers
 from eventstore.kafka.index import Index, Progress
 from eventstore.kafka.names import PartitionName
 from eventstore.kafka.records import LeaseRule, headers_of
@@ -51,7 +52,9 @@ class Follower:
     ) -> None:
         self._settings: Final = {**settings, **_SETTINGS, "group.id": "eventstore-follower-never-joins"}
         self._index: Final = index
-        self._on_failure: Final = on_failure
+        self.on_failure = on_failure
+        self.on_missing: Callable[[], None] = lambda: None
+        """Called on the loop when a topic or partition is unknown to the brokers."""
         self._commands: Final[SimpleQueue[Callable[[Consumer], None]]] = SimpleQueue()
         self._rules: Final[dict[tuple[str, int], tuple[Partition, LeaseRule]]] = {}
         self._skipped: Final[dict[tuple[str, int], int]] = {}
@@ -135,16 +138,23 @@ class Follower:
                 return
 
     def _report(self, error: EventStoreError) -> None:
+        self._on_loop(partial(self.on_failure, error))
+
+    def _on_loop(self, callback: Callable[[], None]) -> None:
         assert self._loop is not None  # noqa: S101 - started by __aenter__
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._on_failure, error)
+            self._loop.call_soon_threadsafe(callback)
 
     def _take(self, messages: Sequence[Message]) -> None:
         read: dict[tuple[str, int], tuple[list[StoredEvent], int]] = {}
         for message in messages:
             error, offset = message.error(), message.offset()
+            if error is not None and error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+                continue  # it never joins a group, so it needs no right to
             if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
                 fatal_to_readers(error)
+                if error.code() in MISSING:
+                    self._on_loop(self.on_missing)
                 _LOGGER.warning("following the log: %s", error)
                 continue
             place = (message.topic() or "", message.partition() or 0)

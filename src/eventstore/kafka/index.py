@@ -20,9 +20,10 @@ from typing import Final, Self, TypeVar
 
 from eventstore.background import Background
 from eventstore.core.errors import ConfigurationError, CorruptLogError, EventStoreError, LogUnavailableError
-from eventstore.core.records import Partition, Snapshot, StoredEvent
+from eventstore.core.records import Partition, Snapshot, StoredEvent, StreamEvent
 from eventstore.kafka.records import LeaseRule
-from eventstore.kafka.schema import Places, open_index
+from eventstore.kafka.schema import Places, open_index, remember_topics
+from eventstore.kafka.topics import TopicIdentity
 from eventstore.ports import Page, StreamQuery, StreamSummary, Volume
 from eventstore.sqlite import reading
 from eventstore.sqlite.connections import ConnectionPool, connect
@@ -192,8 +193,8 @@ class Index:
                 self._wake()
         except Exception as error:
             _LOGGER.exception("the index %s can no longer be written", self.path)
-            surprise = CorruptLogError(f"{self.path} can no longer be written: {error!r}")
-            self.fail(error if isinstance(error, EventStoreError) else surprise)
+            unknown = CorruptLogError(f"{self.path} can no longer be written: {error!r}")
+            self.fail(error if isinstance(error, EventStoreError) else unknown)
             raise
 
     async def _add_patiently(self, pending: Sequence[Progress]) -> None:
@@ -264,9 +265,17 @@ class Index:
             for name in new:
                 self.positions[name], self.rules[name] = 0, self._places[name].rule
 
+    async def remember(self, topics: Mapping[str, TopicIdentity]) -> None:
+        """Note which topics the index is read from, so that others under their names are recognised."""
+        await self._write(lambda connection: remember_topics(connection, topics))
+
     async def read_streams(self, queries: Sequence[StreamQuery]) -> Sequence[Sequence[StoredEvent]]:
         """Read streams by name."""
         return await self._read(lambda connection: reading.read_streams(connection, queries))
+
+    async def read_to_fold(self, queries: Sequence[StreamQuery]) -> Sequence[Sequence[StreamEvent]]:
+        """Read streams by name, only what folding takes."""
+        return await self._read(lambda connection: reading.read_to_fold(connection, queries))
 
     async def read_versions(self, streams: Sequence[str]) -> Mapping[str, int]:
         """Give where streams stand."""

@@ -9,12 +9,15 @@ from types import TracebackType
 from typing import Final, Self
 
 from eventstore.core.errors import StoreClosedError
-from eventstore.core.records import Partition, Snapshot, StoredEvent
+from eventstore.core.records import Partition, Snapshot, StoredEvent, StreamEvent
+from eventstore.core.streams import check_category
 from eventstore.environment import Environment
 from eventstore.kafka.connection import Connection
 from eventstore.kafka.names import Names
+from eventstore.kafka.opening import Place, open_session
 from eventstore.kafka.options import KafkaOptions
-from eventstore.kafka.session import Place, Session, open_session
+from eventstore.kafka.session import Session
+from eventstore.kafka.upkeep import TopicUpkeep
 from eventstore.ports import CommandChannel, CommitOutcome, Page, StreamCommit, StreamQuery, StreamSummary, Volume
 
 
@@ -26,7 +29,8 @@ class KafkaLog:
     takes over quickly.
 
     Args:
-        connection: The brokers, `"broker:9092"` or a `Connection` with user, password and certificates.
+        connection: The brokers: `"localhost:9092"` for this machine's, else a `Connection` with user and password,
+            or certificates.
         prefix: Names everything on the cluster: topics, groups, transactional ids.
         categories: Which categories there are; `EventStore` adds those of its aggregates.
         options: Times, sizes, directories.
@@ -46,12 +50,19 @@ class KafkaLog:
         self.names: Final = Names(prefix)
         self.options: Final = options or KafkaOptions()
         self._environment: Final = environment or Environment()
-        self._categories: Final[dict[str, None]] = dict.fromkeys(categories)
+        self._categories: Final[dict[str, None]] = {}
         self._resources = AsyncExitStack()
         self._session: Session | None = None
+        self.declare(categories)
 
     def declare(self, categories: Sequence[str]) -> None:
-        """Name the categories that will be written and read; before opening."""
+        """Name the categories that will be written and read; before opening.
+
+        Raises:
+            ConfigurationError: A name is not allowed.
+        """
+        for category in categories:
+            check_category(category)
         self._categories.update(dict.fromkeys(categories))
 
     async def __aenter__(self) -> Self:
@@ -71,8 +82,11 @@ class KafkaLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Finish what is being written, hand the partitions over, close everything."""
-        self._session = None
-        await self._resources.__aexit__(kind, error, trace)
+        try:
+            # The log stays open to commands that other processes sent until the partitions are handed over.
+            await self._resources.__aexit__(kind, error, trace)
+        finally:
+            self._session = None
 
     @property
     def _opened(self) -> Session:
@@ -80,6 +94,11 @@ class KafkaLog:
             message = "the log is not open: use it inside `async with`"
             raise StoreClosedError(message)
         return self._session
+
+    @property
+    def topics(self) -> TopicUpkeep:
+        """Plan, apply and check the topics; the log need not be open."""
+        return TopicUpkeep(self.connection, self.names, list(self._categories), self.options, self._environment)
 
     def exists(self) -> bool:
         """Tell that it is there: opening creates what is missing, or refuses to."""
@@ -113,6 +132,10 @@ class KafkaLog:
         """Return when this process owns some partitions, or all if none are named, and executes their commands."""
         await self._opened.ownership.serving(self.partitions if partitions is None else partitions)
 
+    def takeover_seconds(self, partition: Partition) -> float:
+        """Tell how long after its claim this process served a partition that it owns."""
+        return self._opened.ownership.owned(partition).takeover_seconds
+
     async def commit(self, partition: Partition, commits: Sequence[StreamCommit]) -> Sequence[CommitOutcome]:
         """Write a group of commits durably as one record batch; see `StreamWriter.commit`."""
         return await self._opened.ownership.owned(partition).commit(commits)
@@ -120,8 +143,12 @@ class KafkaLog:
     async def read_streams(self, queries: Sequence[StreamQuery]) -> Sequence[Sequence[StoredEvent]]:
         """Read streams by name; see `StreamReader.read_streams`."""
         session = self._opened
-        await session.current({query.stream for query in queries})
-        return await session.index.read_streams(queries)
+        return await session.read(queries, session.index.read_streams)
+
+    async def read_to_fold(self, queries: Sequence[StreamQuery]) -> Sequence[Sequence[StreamEvent]]:
+        """Read what folding takes; see `StreamReader.read_to_fold`."""
+        session = self._opened
+        return await session.read(queries, session.index.read_to_fold)
 
     async def find_commands(
         self, command_ids: Sequence[bytes], partition: Partition | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from eventstore.background import Background
 from eventstore.core.errors import EventStoreError, OwnershipLostError, StoreClosedError
@@ -17,7 +17,8 @@ from eventstore.kafka.partition import Means, OwnedPartition, Stage
 
 _LOGGER: Final = logging.getLogger(__name__)
 
-AnswerDelivery: TypeAlias = Callable[[Partition, Delivery], Awaitable[None]]
+AnswerDelivery: TypeAlias = Callable[[Partition, Delivery, bool], Awaitable[None]]
+"""Answers a message; or, if the flag is False, asks for it to be sent again."""
 
 
 class _Owned(NamedTuple):
@@ -93,7 +94,8 @@ class Ownership:
         await owned.partition.release(drain_seconds)
         await owned.work.close()
         await self._means.index.flush()
-        await self._means.follower.follow(name)
+        if str(name) not in self._owned:  # unless it came back meanwhile
+            await self._means.follower.follow(name)
         self._wake()
 
     def delivered(self, deliveries: Sequence[Delivery]) -> None:
@@ -107,11 +109,18 @@ class Ownership:
 
     async def _answer_one(self, partition: OwnedPartition, delivery: Delivery) -> None:
         assert self._answer is not None  # noqa: S101 - set before the election begins
-        answered = False
+        answered = True
         try:
             await partition.serving()
-            await self._answer(str(partition.name), delivery)
-            answered = True
+            # A former owner may have refused it, and told the caller so: only what is asked now may be executed.
+            new = not partition.is_of_former_owner(delivery.offset)
+            await self._answer(str(partition.name), delivery, new)
+        except asyncio.CancelledError:
+            answered = False
+            raise
+        except Exception:
+            # Whoever asked asks again. Kept by the task, the error would come out when the partition is handed over.
+            _LOGGER.exception("%s: a command of another process could not be answered", partition.name)
         finally:
             delivery.settle(answered)
 
@@ -130,6 +139,15 @@ class Ownership:
         if self._failure is not None:
             message = f"the log can no longer be used by this process: {self._failure}"
             raise StoreClosedError(message) from self._failure
+
+    def is_local(self, partition: Partition) -> bool:
+        """Tell whether this process is the one to ask.
+
+        Raises:
+            StoreClosedError: Something made it stop for good.
+        """
+        self.check()
+        return self.serves(partition)
 
     def serves(self, partition: Partition) -> bool:
         """Tell whether commands of a partition can be executed here now."""
@@ -159,11 +177,21 @@ class Ownership:
             changed = self._changed
             self.check()
             waiting = [self._owned[name].partition for name in partitions if name in self._owned]
+            # Whatever is first: a failure is a change, and would otherwise never end the wait for a partition.
+            first = [asyncio.ensure_future(changed.wait())]
             if len(waiting) == len(partitions):
-                await asyncio.gather(*(partition.serving() for partition in waiting))
-            else:
-                await changed.wait()
+                first += [asyncio.ensure_future(_all_serving(waiting))]
+            try:
+                await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in first:
+                    task.cancel()
 
     def _wake(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
+
+
+async def _all_serving(partitions: Collection[OwnedPartition]) -> Literal[True]:
+    await asyncio.gather(*(partition.serving() for partition in partitions))
+    return True

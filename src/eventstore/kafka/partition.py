@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
@@ -30,11 +30,12 @@ from eventstore.core.errors import (
 )
 from eventstore.core.records import StoredEvent
 from eventstore.environment import Environment
-from eventstore.kafka.arbitration import Heads, arbitrate
+from eventstore.kafka.arbitration import arbitrate
 from eventstore.kafka.fence import AppendInDoubtError, FencedWriter, State
 from eventstore.kafka.following import Follower
 from eventstore.kafka.index import Index, Progress
 from eventstore.kafka.names import PartitionName
+from eventstore.kafka.present import Present
 from eventstore.kafka.records import LeaseRule, event_records, stored_events
 from eventstore.ports import Appended, CommitOutcome, Conflicted, StreamCommit
 
@@ -67,12 +68,14 @@ class Means:
     Attributes:
         index: The local index.
         follower: Feeds the index what others write.
+        commands_end: Asks where a partition of the commands topic ends.
         environment: Clock and randomness.
         commit_seconds: How long a commit may take before its outcome is looked up or given up.
     """
 
     index: Index
     follower: Follower
+    commands_end: Callable[[PartitionName], Awaitable[int]]
     environment: Environment
     commit_seconds: float
 
@@ -89,16 +92,22 @@ class OwnedPartition:
     def __init__(self, name: PartitionName, writer: FencedWriter, means: Means) -> None:
         self.name: Final = name
         self.stage = Stage.ASSIGNED
+        self.present: Final = Present(name, means.index)
         self._writer: Final = writer
         self._means: Final = means
-        self._heads: Final = Heads()
         self._turn: Final = asyncio.Lock()
         self._serving: Final = asyncio.Event()
         self._wanted: Final = asyncio.Event()
         self._wanted.set()
-        self._end = 0
         self._skipped = 0
         self._served_at = 0.0
+        self._first_own_message = 0
+        self._ending = False
+        self.takeover_seconds = 0.0
+
+    def is_of_former_owner(self, message_offset: int) -> bool:
+        """Tell whether a message of the commands topic may have reached a former owner before its time was over."""
+        return message_offset < self._first_own_message
 
     async def run(self) -> None:
         """Claim, and claim again whenever ownership was lost although it is still this process's turn."""
@@ -125,6 +134,7 @@ class OwnedPartition:
 
     async def release(self, seconds: float) -> None:
         """Finish the commit that is under way, take no other, and leave the partition to its next owner."""
+        self._ending = True
         self.stage = Stage.DRAINING
         self._serving.clear()
         try:
@@ -149,8 +159,8 @@ class OwnedPartition:
             if self._writer.must_claim:
                 await self._take_in_time(deadline)
             if self._means.index.lag > _MOST_BEHIND:
-                await self.all_settled()
-            versions = await self._versions(commits)
+                await self.present.settled()
+            versions = await self.present.versions(commits)
             known = await self._known_commands(commits, versions)
             outcomes, accepted = arbitrate(commits, versions, known)
             try:
@@ -171,14 +181,14 @@ class OwnedPartition:
             if any(isinstance(outcome, Appended) for outcome in outcomes):
                 end = await self._writer.barrier(deadline)
                 self._refuse_loss(end)
-                if end > self._end:
+                if end > self.present.end:
                     await self._review(accepted, outcomes, end + 1)
                 else:
                     self._moved_to(end + 1, ())
             return
         offset = await self._writer.append(records, deadline)
         self._refuse_loss(offset)
-        if offset > self._end:
+        if offset > self.present.end:
             await self._review(accepted, outcomes, offset + len(records))
             return
         events: list[StoredEvent] = []
@@ -187,14 +197,14 @@ class OwnedPartition:
             events += stored
             offset += len(stored)
             outcomes[position] = Appended(offset)
-            self._heads.moved(stored)
+            self.present.appended(stored)
         self._moved_to(offset, events)
 
     def _refuse_loss(self, offset: int) -> None:
-        if offset < self._end:
+        if offset < self.present.end:
             message = (
-                f"{self.name} ends at offset {offset}, and was acknowledged up to {self._end}: the brokers have lost "
-                "what they acknowledged. Restore the topic, or accept the loss by deleting the index"
+                f"{self.name} ends at offset {offset}, and was acknowledged up to {self.present.end}: the topic was made anew, or "
+                "the brokers lost what they acknowledged. Nothing written now counts: eventstore topics check"
             )
             raise CorruptLogError(message)
 
@@ -216,15 +226,16 @@ class OwnedPartition:
         if index.rules[name].lease != self._writer.lease:
             message = f"{name}: somebody else's claim"
             raise AppendInDoubtError(message)
-        await self._serve()
+        await self._serve(self._writer.lease)
         await self._judge(accepted, outcomes, "somebody else wrote to the partition meanwhile")
 
     def _moved_to(self, end: int, events: Sequence[StoredEvent]) -> None:
         """Let the index follow: what is acknowledged gets there behind the acknowledgement, in order."""
-        self._end = end
+        self.present.moved_to(end)
+        if self.stage is Stage.RELEASED:  # it outlasted the hand-over: the follower brings it to the index
+            return
         rule = LeaseRule(self.name.category, self._writer.lease, {self._writer.producer_id}, self._skipped)
         self._means.index.offer(Progress(str(self.name), events, end, rule))
-        self._heads.forget_before(self._means.index.positions[str(self.name)])
 
     async def _settle(
         self, accepted: Sequence[tuple[int, StreamCommit]], outcomes: list[CommitOutcome], doubt: AppendInDoubtError
@@ -285,18 +296,19 @@ class OwnedPartition:
         await index.flush()
         await self._means.follower.follow(self.name)
         while True:
+            self._refuse_if_ending()
             read = index.positions[name]
             claimed = await self._writer.claim(index.rules[name].open_producers, deadline)
-            self._end = read
+            self.present.end = read
             self._refuse_loss(claimed.offset)
             self.stage = Stage.RESTORING
+            # Asked after the claim: what is sent from here on, no former owner can have answered.
+            self._first_own_message = await self._means.commands_end(self.name)
             await self._restore(claimed.offset + 1)
             if index.rules[name].open_producers <= {self._writer.producer_id}:
                 break
-        if index.rules[name].lease != claimed.lease:
-            message = f"{self.name} was claimed by another process meanwhile"
-            raise OwnershipLostError(message)
-        await self._serve()
+        self._refuse_if_ending()  # the partition is followed again by then
+        await self._serve(claimed.lease)
 
     async def _restore(self, end: int) -> None:
         """Read up to an offset, and say how far it is while it takes long."""
@@ -311,38 +323,38 @@ class OwnedPartition:
                 rate = (at - first) / max(clock.monotonic() - began, 0.001)
                 _LOGGER.info("%s: restored up to offset %d of %d, %.0f records/s", name, at, end, rate)
 
-    async def _serve(self) -> None:
+    async def _serve(self, lease: str) -> None:
         """Serve from where the index stands; from here on it is fed by what is appended."""
         index, name = self._means.index, str(self.name)
         await self._means.follower.unfollow(self.name)
         await index.flush()
-        self._skipped, self._end = index.rules[name].skipped, index.positions[name]
-        self._heads.clear()
+        if index.rules[name].lease != lease:
+            message = f"{self.name} was claimed by another process meanwhile"
+            raise OwnershipLostError(message)
+        self._skipped = index.rules[name].skipped
+        self.present.begin(index.positions[name])
         self._served_at = self._means.environment.clock.monotonic()
-        self.stage = Stage.SERVING
         self._wanted.clear()
-        self._serving.set()
+        if not self._ending:
+            self.stage = Stage.SERVING
+            self.takeover_seconds = self._writer.seconds_since_claim
+            _LOGGER.info(
+                "%s: served %.3f s after its claim, from offset %d", name, self.takeover_seconds, self.present.end
+            )
+            self._serving.set()
+
+    def _refuse_if_ending(self) -> None:
+        """Keep a commit that outlasts the hand-over from deposing the next owner."""
+        if self._ending:
+            message = f"{self.name} is not this process's any more"
+            raise OwnershipLostError(message)
 
     def _begin_again(self) -> None:
         """Serve nobody until the partition is claimed anew, here or by `run`."""
         self._serving.clear()
-        self.stage = Stage.CLAIMING
+        if not self._ending:
+            self.stage = Stage.CLAIMING
         self._wanted.set()
-
-    async def _versions(self, commits: Sequence[StreamCommit]) -> dict[str, int]:
-        versions: dict[str, int] = {}
-        missing: list[str] = []
-        for commit in commits:
-            version = self._heads.get(commit.stream)
-            if version is None:
-                missing.append(commit.stream)
-            else:
-                versions[commit.stream] = version
-        if missing:
-            found = await self._means.index.read_versions(missing)
-            self._heads.update(found)
-            versions.update(found)
-        return versions
 
     async def _known_commands(
         self, commits: Sequence[StreamCommit], versions: Mapping[str, int]
@@ -352,24 +364,7 @@ class OwnedPartition:
         doubtful = [commit for commit in commits if just_begun or versions[commit.stream] != commit.expected_version]
         if not doubtful:
             return {}
-        return await self.find_commands([commit.command_id for commit in doubtful])
-
-    async def find_commands(self, command_ids: Sequence[bytes]) -> Mapping[bytes, Sequence[StoredEvent]]:
-        """Find the events of commands, those included that the index does not have yet."""
-        # First what is on its way to the index: it may get there while the index is asked.
-        recent = self._heads.recent(command_ids)
-        missing = [key for key in command_ids if key not in recent]
-        return {**await self._means.index.find_commands(missing), **recent} if missing else recent
-
-    async def settled(self, streams: Sequence[str]) -> None:
-        """Return when the index has every acknowledged event of some streams."""
-        end = self._heads.behind_until(streams)
-        if end:
-            await self._means.index.reached(str(self.name), end)
-
-    async def all_settled(self) -> None:
-        """Return when the index has every acknowledged event."""
-        await self._means.index.reached(str(self.name), self._end)
+        return await self.present.find_commands([commit.command_id for commit in doubtful])
 
     def _deadline(self) -> float:
         return self._means.environment.clock.monotonic() + self._means.commit_seconds

@@ -116,7 +116,7 @@ class Replies:
             error = message.error()
             if error is None:
                 self._tell(self._on_reply, message.key() or b"", message.value() or b"")
-            else:
+            elif error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:  # it never joins one
                 fatal_to_readers(error)
                 _LOGGER.warning("listening to replies: %s", error)
 

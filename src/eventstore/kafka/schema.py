@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 
 from eventstore.core.errors import CorruptLogError
 from eventstore.core.records import Partition
 from eventstore.kafka.records import LeaseRule
+from eventstore.kafka.topics import TopicIdentity
 from eventstore.sqlite.schema import INDEX_ID, create_or_check
 
+_TOPICS: Final = "topics"
 _TABLE: Final = """
     CREATE TABLE IF NOT EXISTS partitions (
         slot           INTEGER PRIMARY KEY,
@@ -31,6 +35,9 @@ class Place(NamedTuple):
     next_offset: int
     rule: LeaseRule
 
+
+Known: TypeAlias = Mapping[str, Mapping[str, TopicIdentity]]
+"""By log id: from which topics its events were read."""
 
 Places: TypeAlias = dict[Partition, Place]
 
@@ -61,3 +68,28 @@ def open_index(connection: sqlite3.Connection, path: Path, log_id: str) -> Place
         name: Place(slot, next_offset, LeaseRule(name.partition("/")[0], lease, set(json.loads(producers)), skipped))
         for name, slot, next_offset, lease, producers, skipped in rows
     }
+
+
+def read_known(path: Path) -> Known:
+    """Tell what an index was read from, without opening it as one; a damaged file knows nothing and is built anew."""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            rows: list[tuple[str, str]] = connection.execute("SELECT name, value FROM meta").fetchall()
+    except sqlite3.Error:
+        return {}
+    meta = dict(rows)
+    topics: dict[str, tuple[str, int]] = json.loads(meta.get(_TOPICS, "{}"))
+    known = {name: TopicIdentity(*identity) for name, identity in topics.items()}
+    return {meta["log_id"]: known} if "log_id" in meta else {}
+
+
+def remember_topics(connection: sqlite3.Connection, topics: Mapping[str, TopicIdentity]) -> None:
+    """Note from which topics the index is read, beside what is known of other categories.
+
+    Raises:
+        sqlite3.Error: It cannot be written.
+    """
+    connection.execute(
+        "INSERT INTO meta VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = json_patch(value, excluded.value)",
+        (_TOPICS, json.dumps(topics)),
+    )

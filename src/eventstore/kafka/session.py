@@ -1,58 +1,29 @@
-"""A Kafka log while it is open: everything that runs, in the order in which it is opened, closed in the reverse."""
+"""A Kafka log while it is open: which partitions there are, and reads that are complete up to a known moment."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Final
 
-from eventstore.core.errors import ConfigurationError, CorruptLogError, EventStoreError, LogUnavailableError
+from eventstore.core.errors import ConfigurationError, CorruptLogError, LogUnavailableError
 from eventstore.core.records import Partition, StoredEvent
 from eventstore.core.streams import parse_stream
 from eventstore.environment import Environment
 from eventstore.kafka.channel import Channel
-from eventstore.kafka.connection import Connection
-from eventstore.kafka.election import Election, GroupSettings
 from eventstore.kafka.errors import Reaction, answer_for
-from eventstore.kafka.fence import FencedWriter
-from eventstore.kafka.following import Follower
 from eventstore.kafka.index import Index
 from eventstore.kafka.names import Names, PartitionName
-from eventstore.kafka.options import KafkaOptions
 from eventstore.kafka.ownership import Ownership
-from eventstore.kafka.partition import Means
-from eventstore.kafka.topics import open_topics
+from eventstore.kafka.present import E, ReadIndex
 from eventstore.kafka.wire import Wire
-from eventstore.kafka.workplace import claim_index_file
+from eventstore.ports import Clock, StreamQuery
 
 _END_SECONDS: Final = 5.0
 _RETRY_SECONDS: Final = 0.05
 _KNOWN_STREAMS: Final = 50_000
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a log is and what it is made of.
-
-    Attributes:
-        connection: The brokers.
-        names: Names of topics and groups.
-        categories: Which categories there are.
-        options: Times, sizes, directories.
-        environment: Clock and randomness.
-    """
-
-    connection: Connection
-    names: Names
-    categories: Sequence[str]
-    options: KafkaOptions
-    environment: Environment
 
 
 class Partitions:
@@ -109,25 +80,24 @@ class Session:
     channel: Channel
     environment: Environment
 
-    async def current(self, streams: Collection[str]) -> None:
-        """Return when the index is complete for some streams, up to some moment not before the call.
+    async def read(self, queries: Sequence[StreamQuery], read: ReadIndex[E]) -> Sequence[Sequence[E]]:
+        """Read streams from the index, complete up to some moment not before the call.
 
-        Streams of partitions that are served here cost nothing: nobody else writes to them. For the others the
-        brokers are asked where they end.
+        Partitions that are served here need no question: nobody else writes to them. For the others the brokers are
+        asked where they end, and the index has to get there.
+
+        Args:
+            queries: What to read.
+            read: Reads it from the index.
         """
         self.ownership.check()
-        elsewhere: set[PartitionName] = set()
-        here: dict[str, list[str]] = {}
-        for stream in streams:
-            name = self.partitions.of(stream)
-            if self.ownership.serves(name.text):
-                here.setdefault(name.text, []).append(stream)
-            else:
-                elsewhere.add(name)
-        for partition, own in here.items():
-            if served := self.ownership.served(partition):
-                await served.settled(own)
-        await self._up_to_date(elsewhere)
+        names = {self.partitions.of(query.stream) for query in queries}
+        if len(names) == 1 and (served := self.ownership.served(next(iter(names)).text)):
+            return await served.present.read(queries, read)
+        for name in names:
+            await self.settled(name.text)
+        await self._up_to_date([name for name in names if not self.ownership.serves(name.text)])
+        return await read(queries)
 
     async def all_current(self) -> None:
         """Return when the index is complete for every stream, up to some moment not before the call."""
@@ -140,7 +110,7 @@ class Session:
         """Return when the index has every event of a partition that this process acknowledged."""
         self.ownership.check()
         if served := self.ownership.served(partition):
-            await served.all_settled()
+            await served.present.settled()
 
     async def find_commands_in(
         self, partition: Partition, command_ids: Sequence[bytes]
@@ -148,7 +118,7 @@ class Session:
         """Find the events of commands of one partition."""
         self.ownership.check()
         if served := self.ownership.served(partition):
-            return await served.find_commands(command_ids)
+            return await served.present.find_commands(command_ids)
         await self._up_to_date([self.partitions.parse(partition)])
         return await self.index.find_commands(command_ids)
 
@@ -169,18 +139,7 @@ class Session:
         return {name.text: end for name, end in zip(names, ends, strict=True)}
 
     async def _end_of(self, name: PartitionName) -> int:
-        clock = self.environment.clock
-        deadline = clock.monotonic() + _END_SECONDS
-        while True:
-            reply = await self.wire.end_offset(name.topic, name.number)
-            answer = answer_for(reply.code)
-            if answer.reaction is Reaction.DONE:
-                return reply.value
-            if answer.reaction is Reaction.REFUSED or clock.monotonic() > deadline:
-                message = f"{name} cannot be read ({answer.name}): {answer.remedy}"
-                raise LogUnavailableError(message)
-            await clock.sleep(_RETRY_SECONDS)
-            await self.wire.refresh()
+        return await end_of(self.wire, self.environment.clock, name.topic, name.number)
 
     async def refuse_lost_ends(self) -> None:
         """Make sure that the log still holds everything that the index was read from.
@@ -198,60 +157,20 @@ class Session:
                 raise CorruptLogError(message)
 
 
-@asynccontextmanager
-async def open_session(place: Place) -> AsyncGenerator[Session]:
-    """Open everything that a log needs; if something cannot be opened, nothing stays open.
-
-    Args:
-        place: Where the log is.
-
-    Yields:
-        The open session.
+async def end_of(wire: Wire, clock: Clock, topic: str, number: int) -> int:
+    """Ask where a partition of a topic ends, until its leader answers or a while has passed.
 
     Raises:
-        ConfigurationError: Settings or topics are unsafe.
-        CorruptLogError: The brokers lost what was read from them.
-        LogUnavailableError: The brokers cannot be reached.
+        LogUnavailableError: It could not be asked.
     """
-    options, names, environment = place.options, place.names, place.environment
-    confluent = place.connection.confluent()
-    me = f"{socket.gethostname()}:{os.getpid()}:{environment.entropy.bits(32):08x}"
-    async with AsyncExitStack() as resources:
-        enter = resources.enter_async_context
-        path = resources.enter_context(claim_index_file(Path(options.directory), names.prefix))
-        topics = await open_topics(place.connection, names, place.categories, options)
-        partitions = Partitions(names, topics.partitions)
-        wire = await enter(Wire(place.connection))
-        await wire.know([names.events(category) for category in place.categories])
-        index = await enter(Index(path, topics.log_id))
-        await index.add_partitions([name.text for name in partitions.all])
-
-        def no_longer_followed(error: EventStoreError) -> None:
-            index.fail(error)
-            ownership.failed(error)
-
-        follower = await enter(Follower(confluent, index, no_longer_followed))
-        ownership = Ownership(
-            names,
-            lambda name: FencedWriter(wire, name, me, environment),
-            Means(index, follower, environment, options.commit_seconds),
-            options.drain_seconds,
-        )
-        channel = await enter(
-            Channel(place.connection, (names.replies, topics.replies), ownership.serves, names.parse, environment)
-        )
-        ownership.answer_with(channel.answer)
-        session = Session(topics.log_id, partitions, wire, index, ownership, channel, environment)
-        await session.refuse_lost_ends()
-        for name in partitions.all:
-            await follower.follow(name)
-        resources.push_async_callback(ownership.close)
-        group = GroupSettings(
-            names.owners_group,
-            [names.commands(category) for category in place.categories],
-            options.session_seconds,
-            options.drain_seconds,
-            options.member,
-        )
-        await enter(Election(confluent, group, ownership))
-        yield session
+    deadline = clock.monotonic() + _END_SECONDS
+    while True:
+        reply = await wire.end_offset(topic, number)
+        answer = answer_for(reply.code)
+        if answer.reaction is Reaction.DONE:
+            return reply.value
+        if answer.reaction is Reaction.REFUSED or clock.monotonic() > deadline:
+            message = f"{topic} {number} cannot be read ({answer.name}): {answer.remedy}"
+            raise LogUnavailableError(message)
+        await clock.sleep(_RETRY_SECONDS)
+        await wire.refresh()

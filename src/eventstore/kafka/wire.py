@@ -6,7 +6,7 @@ Built on aiokafka's protocol layer, since no client's producer lets its caller c
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
@@ -21,7 +21,7 @@ from aiokafka.structs import TopicPartition
 
 from eventstore.core.errors import LogUnavailableError
 from eventstore.kafka.connection import Connection
-from eventstore.kafka.errors import NO_ANSWER, NO_LEADER, NOT_SENT
+from eventstore.kafka.errors import MISSING, NO_ANSWER, NO_LEADER, NOT_SENT
 from eventstore.kafka.records import Record
 
 REQUEST_SECONDS: Final = 3.0
@@ -68,6 +68,8 @@ class Wire:
 
     def __init__(self, connection: Connection) -> None:
         self._connection: Final = connection
+        self.on_missing: Callable[[], None] = lambda: None
+        """Called when a broker says that a topic or partition is unknown."""
         self._client: Any = None  # aiokafka has no types; nothing of it leaves this file
 
     async def __aenter__(self) -> Self:
@@ -81,12 +83,13 @@ class Wire:
         )
         try:
             await self._client.bootstrap()
-        except BaseException as error:
+        except KafkaError as error:
             await self._client.close()
-            if not isinstance(error, KafkaError):
-                raise
-            message = f"no broker answers ({error}): check the address, and that they run"
+            message = f"the brokers at {self._connection.bootstrap} cannot be reached: {error}"
             raise LogUnavailableError(message) from error
+        except BaseException:
+            await self._client.close()
+            raise
         return self
 
     async def __aexit__(
@@ -140,7 +143,7 @@ class Wire:
         """
         leader = self._client.cluster.leader_for_partition(TopicPartition(topic, number))
         if leader is None or leader == -1:
-            return Reply(NO_LEADER)
+            return self._replied(NO_LEADER)
         seconds = max(seconds, _LEAST_SECONDS)
         patience = min(seconds, REQUEST_SECONDS) * 0.8  # the answer has to come before we give up
         connection = _FIRST_CONNECTION + number
@@ -156,7 +159,7 @@ class Wire:
         except (KafkaError, OSError):
             return Reply(NO_ANSWER)
         _, ((_, code, offset, *_),) = answer.topics[0]
-        return Reply(code, offset)
+        return self._replied(code, offset)
 
     def _hang_up(self, node: int, connection: int) -> None:
         """Close a connection that may be dead: the client itself would only after its own, longer time."""
@@ -168,14 +171,19 @@ class Wire:
         """Ask the leader for one past the newest offset that is replicated."""
         leader = self._client.cluster.leader_for_partition(TopicPartition(topic, number))
         if leader is None or leader == -1:
-            return Reply(NO_LEADER)
+            return self._replied(NO_LEADER)
         request = OffsetRequest(_CONSUMER, _READ_UNCOMMITTED, [(topic, [(number, _LATEST)])])
         try:
             answer = await self._client.send(leader, request)
         except (KafkaError, TimeoutError, OSError):
             return Reply(NO_ANSWER)
         _, ((_, code, _, offset),) = answer.topics[0]
-        return Reply(code, offset)
+        return self._replied(code, offset)
+
+    def _replied(self, code: int, value: int = -1) -> Reply:
+        if code in MISSING:
+            self.on_missing()
+        return Reply(code, value)
 
 
 def encode_batch(records: Sequence[Record], identity: ProducerIdentity, sequence: int) -> bytes:

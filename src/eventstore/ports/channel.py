@@ -37,6 +37,7 @@ class CommandChannel(Protocol):
 
         Raises:
             LogUnavailableError: Certainly not delivered.
+            StoreClosedError: The log was closed while the answer was awaited.
             AnswerLostError: Sent, but no answer within the timeout: it may have taken effect, or still will.
         """
         ...

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self, TypeAlias
 
-from eventstore.core.records import Partition, Snapshot, StoredEvent
+from eventstore.core.records import Partition, Snapshot, StoredEvent, StreamEvent
 from eventstore.ports.channel import CommandChannel
 
 
@@ -21,8 +20,7 @@ class NewEvent(NamedTuple):
     envelope: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class StreamCommit:
+class StreamCommit(NamedTuple):
     """The events of one command, written as a whole if the stream still stands where they were decided.
 
     Without events it is only a question: does the stream still stand at that version?
@@ -126,6 +124,10 @@ class StreamReader(Protocol):
             LogUnavailableError: The log cannot be read now.
             CorruptLogError: Stored data is damaged.
         """
+        ...
+
+    async def read_to_fold(self, queries: Sequence[StreamQuery]) -> Sequence[Sequence[StreamEvent]]:
+        """Read like `read_streams`, but only what folding the events into states takes."""
         ...
 
     async def find_commands(

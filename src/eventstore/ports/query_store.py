@@ -121,7 +121,7 @@ class QueryStore(Protocol):
     async def claim(
         self, definition: SubscriptionDefinition, partition: Partition, owner: str, lease: float, *, force: bool = False
     ) -> Checkpoint | None:
-        """Become the owner of a position unless another owner's lease still runs.
+        """Become the owner of a position unless another owner's lease still runs; cancelled, it is claimed by nobody.
 
         Args:
             definition: Which projection version.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from eventstore.core.checkpoints import Checkpoint, DeadLetter
+from eventstore.core.checkpoints import Checkpoint, DeadLetter, Failure
 from eventstore.core.errors import ConfigurationError, CorruptLogError, OwnershipLostError, ProjectionFailedError
 from eventstore.core.projections import EventAt, HandlerFailedError
 from eventstore.core.records import Partition, Recorded, StoredEvent
@@ -66,7 +66,7 @@ class DeadLetters:
             StoreUnavailableError: Log or query store are out of reach.
         """
         subscriber = self._find(name)
-        halted = await self._halted(subscriber, partition)
+        halted, failure = await self._halted(subscriber, partition)
         checkpoint = await self._query.claim(subscriber.definition, halted.partition, self._owner, self._lease)
         if checkpoint is None:
             message = (
@@ -76,8 +76,7 @@ class DeadLetters:
         processor = BatchProcessor(self._surroundings, subscriber, checkpoint)
         try:
             event = await self._next_handled(subscriber, checkpoint)
-            cause = await self._shown_cause(subscriber, halted.partition)
-            await processor.pass_over(event, cause)
+            await processor.pass_over(event, failure.cause)
             await self._query.report(processor.checkpoint, None)
         finally:
             await self._query.release(processor.checkpoint)
@@ -151,10 +150,10 @@ class DeadLetters:
         message = f"there is no dead letter {letter_id}: list them with eventstore dead-letters list"
         raise ConfigurationError(message)
 
-    async def _halted(self, subscriber: Subscriber, partition: Partition | None) -> Checkpoint:
+    async def _halted(self, subscriber: Subscriber, partition: Partition | None) -> tuple[Checkpoint, Failure]:
         definition = subscriber.definition
         halted = [
-            position.checkpoint
+            (position.checkpoint, position.failure)
             for status in await self._query.statuses(definition.name)
             if status.version == definition.version
             for position in status.positions
@@ -166,16 +165,9 @@ class DeadLetters:
         message = (
             f"{definition.label} is not halted{where}: there is nothing to park"
             if not halted
-            else f"{definition.label} is halted in partitions {', '.join(h.partition for h in halted)}: name one"
+            else f"{definition.label} is halted in partitions {', '.join(position.partition for position, _ in halted)}: name one"
         )
         raise ConfigurationError(message)
-
-    async def _shown_cause(self, subscriber: Subscriber, partition: Partition) -> str:
-        for status in await self._query.statuses(subscriber.definition.name):
-            for position in status.positions:
-                if position.failure and position.checkpoint.partition == partition:
-                    return position.failure.cause
-        return "parked by hand"
 
     async def _next_handled(self, subscriber: Subscriber, checkpoint: Checkpoint) -> StoredEvent:
         offset = checkpoint.next_offset

@@ -55,8 +55,6 @@ class Preview:
             while offset < end:
                 page = await self._log.read(partition, offset, _PAGE, self._definition.categories or None)
                 self._apply([e for e in page.events if latest is None or e.occurred_at <= latest], partition)
-                if page.next_offset == offset:
-                    break
                 offset = page.next_offset
         return self._rows
 

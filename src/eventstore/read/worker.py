@@ -81,10 +81,12 @@ class Worker:
         """Work until cancelled; whatever goes wrong is reported, and tried again later."""
         backoff = _LONGEST_BACKOFF / 32
         while True:
+            # Taken before the work: who acts on a failure while it is still being reported must not be missed.
+            intervened = self._surroundings.progress.intervened
             try:
                 if await self._work_while_owner():
                     backoff = _LONGEST_BACKOFF / 32
-                await self._pause(self._settings.retry)
+                await self._pause(self._settings.retry, intervened)
             except StoreClosedError:
                 return
             except OwnershipLostError:
@@ -177,12 +179,11 @@ class Worker:
             if status.version == self._definition.version and position.checkpoint.partition == self._partition
         )
 
-    async def _pause(self, seconds: float) -> None:
+    async def _pause(self, seconds: float, intervened: asyncio.Event) -> None:
         """Wait for so long, or less if this process changes what is to be done: a switch, a parked event."""
-        changed = self._surroundings.progress.intervened
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await changed.wait()
+                await intervened.wait()
 
 
 def every_worker(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import Final, Self
 
@@ -12,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from eventstore.background import finished
 from eventstore.core.checkpoints import Checkpoint, DeadLetter, Failure, SubscriptionStatus
 from eventstore.core.definitions import SubscriptionDefinition
-from eventstore.core.errors import StoreClosedError
+from eventstore.core.errors import EventStoreError, StoreClosedError
 from eventstore.core.records import Partition
 from eventstore.core.rows import Key, Row
 from eventstore.ports import Clock
@@ -110,7 +111,13 @@ class SqlQueryStore:
     ) -> Checkpoint | None:
         """Become the owner of a position; see `QueryStore.claim`."""
         wanted = Checkpoint(definition.name, definition.version, partition, owner=owner)
-        return await finished(self._claim(wanted, lease, force=force))
+        try:
+            return await finished(self._claim(wanted, lease, force=force))
+        except asyncio.CancelledError:
+            # It may have gone through, and the caller does not learn that there is something to release.
+            with suppress(EventStoreError):
+                await self.release(wanted)
+            raise
 
     async def _claim(self, wanted: Checkpoint, lease: float, *, force: bool) -> Checkpoint | None:
         async with self._writing("claiming a position") as connection:

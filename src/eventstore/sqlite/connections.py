@@ -14,7 +14,7 @@ from eventstore.core.errors import StoreClosedError
 from eventstore.wal import switch_to_wal
 
 T = TypeVar("T")
-_CACHE_KIB: Final = 64 * 1024
+_CACHE_KIB: Final = 8 * 1024  # per connection; more only copies what the system caches already
 
 
 def connect(path: Path, busy_timeout: float) -> sqlite3.Connection:

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from eventstore.core.errors import ConfigurationError, StoreClosedError
-from eventstore.core.records import Partition, Snapshot, StoredEvent
+from eventstore.core.records import Partition, Snapshot, StoredEvent, StreamEvent
 from eventstore.environment import Environment
 from eventstore.ports import CommitOutcome, Page, StreamCommit, StreamQuery, StreamSummary, Volume
 from eventstore.sqlite import reading
@@ -152,6 +152,10 @@ class SqliteLog:
     async def read_streams(self, queries: Sequence[StreamQuery]) -> Sequence[Sequence[StoredEvent]]:
         """Read streams by name; see `StreamReader.read_streams`."""
         return await self._read(lambda connection: reading.read_streams(connection, queries))
+
+    async def read_to_fold(self, queries: Sequence[StreamQuery]) -> Sequence[Sequence[StreamEvent]]:
+        """Read what folding takes; see `StreamReader.read_to_fold`."""
+        return await self._read(lambda connection: reading.read_to_fold(connection, queries))
 
     async def find_commands(
         self, command_ids: Sequence[bytes], partition: Partition | None = None

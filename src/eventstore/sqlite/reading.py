@@ -8,15 +8,17 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
-from eventstore.core.records import Snapshot, StoredEvent
+from eventstore.core.records import Snapshot, StoredEvent, StreamEvent
 from eventstore.ports import Page, StreamQuery, StreamSummary, Volume
 from eventstore.sqlite.schema import EVENT_COLUMNS, SLOT_BITS
 
 _STREAM: Final = f"SELECT {EVENT_COLUMNS} FROM events WHERE stream = ? AND version > ? ORDER BY version LIMIT ?"  # noqa: S608
+_FOLD_COLUMNS: Final = ", ".join(StreamEvent._fields)
 _MANY: Final = 32
 _NO_VERSION: Final = 2**62
-_STREAMS: Final = (
-    f"SELECT {EVENT_COLUMNS} FROM events WHERE stream IN ({', '.join('?' * _MANY)}) "  # noqa: S608
+_TO_FOLD: Final = f"SELECT {_FOLD_COLUMNS} FROM events WHERE stream = ? AND version > ? ORDER BY version LIMIT ?"  # noqa: S608
+_MANY_TO_FOLD: Final = (
+    f"SELECT stream, {_FOLD_COLUMNS} FROM events WHERE stream IN ({', '.join('?' * _MANY)}) "  # noqa: S608
     "AND version > ? AND version <= ? ORDER BY stream, version"
 )
 _COMMAND: Final = "SELECT stream, version, command_size FROM events WHERE command_id = ? AND command_index = 1"
@@ -25,32 +27,41 @@ _IN_SLOT: Final = "position >= ? AND position < ?"
 _NEXT_STREAM: Final = "SELECT min(stream) FROM events WHERE stream > ? AND stream >= ?"
 # `StoredEvent._make` without its Python frame per row.
 _event: Final[Callable[[Iterable[Any]], StoredEvent]] = partial(tuple.__new__, StoredEvent)  # pyright: ignore[reportUnknownMemberType]
+_stream_event: Final[Callable[[Iterable[Any]], StreamEvent]] = partial(tuple.__new__, StreamEvent)  # pyright: ignore[reportUnknownMemberType]
 _NEWEST: Final = "SELECT version, occurred_at FROM events WHERE stream = ? ORDER BY version DESC LIMIT 1"
 
 
 def read_streams(connection: sqlite3.Connection, queries: Sequence[StreamQuery]) -> list[list[StoredEvent]]:
     """Give each stream's events after a version."""
+    return [
+        [*map(_event, connection.execute(_STREAM, (stream, after, -1 if limit is None else limit)))]
+        for stream, after, limit in queries
+    ]
+
+
+def read_to_fold(connection: sqlite3.Connection, queries: Sequence[StreamQuery]) -> list[list[StreamEvent]]:
+    """Give each stream's events after a version, without what folding does not need."""
     if len(queries) >= _MANY and len({(after, limit) for _, after, limit in queries}) == 1:
         _, after, limit = queries[0]
         last = _NO_VERSION if limit is None else after + limit
         return _read_many_streams(connection, [query.stream for query in queries], after, last)
     read = connection.execute
     return [
-        [*map(_event, read(_STREAM, (stream, after, -1 if limit is None else limit)))]
+        [*map(_stream_event, read(_TO_FOLD, (stream, after, -1 if limit is None else limit)))]
         for stream, after, limit in queries
     ]
 
 
 def _read_many_streams(
     connection: sqlite3.Connection, streams: Sequence[str], after: int, last: int
-) -> list[list[StoredEvent]]:
+) -> list[list[StreamEvent]]:
     """Read many streams with few queries: most of a batch's streams are new, and each query has its price."""
-    found: dict[str, list[StoredEvent]] = {stream: [] for stream in streams}
+    found: dict[str, list[StreamEvent]] = {stream: [] for stream in streams}
     for start in range(0, len(streams), _MANY):
         some = [*streams[start : start + _MANY]]
         some += some[-1:] * (_MANY - len(some))  # one text for all, so that it is prepared once
-        for event in map(_event, connection.execute(_STREAMS, (*some, after, last))):
-            found[event.stream].append(event)
+        for stream, *event in connection.execute(_MANY_TO_FOLD, (*some, after, last)):
+            found[stream].append(_stream_event(event))
     return [found[stream] for stream in streams]
 
 

@@ -141,6 +141,7 @@ class ClusterMember(FaultyLog):
         self.alive = False
         self._crashed = False
         self._answer: Answering | None = None
+        self._asked: Final[set[_Letter]] = set()
         self._background = Background()
         self._taken: Final[dict[Partition, dict[_Letter, asyncio.Task[None]]]] = {
             partition: {} for partition in cluster.log.partitions
@@ -157,6 +158,9 @@ class ClusterMember(FaultyLog):
     ) -> None:
         """Stop; the member stays the owner of its partitions until they are moved."""
         self._stop()
+        for letter in self._asked:
+            if not letter.reply.done():
+                letter.reply.set_exception(StoreClosedError("the log was closed while an answer was awaited"))
         await self._background.close()
         await self._cluster.close_if_last()
 
@@ -214,6 +218,7 @@ class ClusterMember(FaultyLog):
 
     async def _ask(self, partition: Partition, message: bytes, timeout: float) -> bytes:  # noqa: ASYNC109
         letter = _Letter(partition, message, asyncio.get_running_loop().create_future())
+        self._asked.add(letter)
         self._cluster.post(letter)
         patience = asyncio.ensure_future(self._cluster.clock.sleep(timeout))
         try:
@@ -224,6 +229,7 @@ class ClusterMember(FaultyLog):
             problem = f"the owner of {partition} did not answer within {timeout:g} s"
             raise AnswerLostError(problem)
         finally:
+            self._asked.discard(letter)
             letter.reply.cancel()
             patience.cancel()
 

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeAlias
 
 from eventstore.core.errors import AppendOutcomeUnknownError, EventStoreError, LogUnavailableError
-from eventstore.core.records import Partition, Snapshot, StoredEvent
+from eventstore.core.records import Partition, Snapshot, StoredEvent, StreamEvent
 from eventstore.ports import (
     CommandChannel,
     CommitOutcome,
@@ -119,6 +119,11 @@ class FaultyLog:
     async def read_streams(self, queries: Sequence[StreamQuery]) -> Sequence[Sequence[StoredEvent]]:
         """Pass on, or fail."""
         events: Sequence[Sequence[StoredEvent]] = await self._pass("read_streams", queries)
+        return events
+
+    async def read_to_fold(self, queries: Sequence[StreamQuery]) -> Sequence[Sequence[StreamEvent]]:
+        """Pass on, or fail."""
+        events: Sequence[Sequence[StreamEvent]] = await self._pass("read_to_fold", queries)
         return events
 
     async def find_commands(

@@ -174,8 +174,8 @@ class KafkaCluster:
         await asyncio.to_thread(self._stop)
 
     def _start(self) -> None:
-        deadline = time.monotonic() + _START_SECONDS
         installation = find_installation()
+        deadline = time.monotonic() + _START_SECONDS
         with self._lock:
             self._refuse_if_ended()
             self._directory = self._new_directory()

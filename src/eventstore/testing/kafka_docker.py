@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Final
 
 from eventstore.core.errors import StoreUnavailableError
-from eventstore.testing.kafka_config import NodeAddress, addresses, server_properties
+from eventstore.testing.kafka_config import HOST, NodeAddress, addresses, server_properties
 from eventstore.testing.kafka_installation import KAFKA_VERSION, require_client
 from eventstore.testing.kafka_node import known_nodes
 
 _IMAGE: Final = f"apache/kafka:{KAFKA_VERSION}"
 _PORT_INSIDE: Final = 9092
 _CONTROLLER_PORT_INSIDE: Final = 9093
+_INTERNAL_PORT_INSIDE: Final = 9094
 _DATA_INSIDE: Final = Path("/var/lib/kafka/data")
 _ENGINE_SECONDS: Final = 10.0
 _START_SECONDS: Final = 60.0
@@ -63,11 +64,25 @@ def kafka_in_docker() -> Generator[str]:
 
 
 def _environment(advertised: str) -> dict[str, str]:
-    inside = NodeAddress(1, _PORT_INSIDE, _CONTROLLER_PORT_INSIDE)
-    properties = {
-        **server_properties(inside, (inside,), _DATA_INSIDE),
-        "listeners": f"CLIENT://0.0.0.0:{_PORT_INSIDE},CONTROLLER://127.0.0.1:{_CONTROLLER_PORT_INSIDE}",
-        "advertised.listeners": f"CLIENT://{advertised}",
-    }
     # The image's spelling of a setting.
-    return {f"KAFKA_{name.upper().replace('.', '_')}": value for name, value in properties.items()}
+    return {
+        f"KAFKA_{name.upper().replace('.', '_')}": value for name, value in container_properties(advertised).items()
+    }
+
+
+def container_properties(advertised: str) -> dict[str, str]:
+    """Give the settings of the broker in a container.
+
+    Args:
+        advertised: Where clients outside reach it: `host:port`.
+    """
+    inside = NodeAddress(1, _PORT_INSIDE, _CONTROLLER_PORT_INSIDE)
+    # The broker is its own client too, for example to end transactions, and cannot reach itself by the address outside.
+    itself = f"INTERNAL://{HOST}:{_INTERNAL_PORT_INSIDE}"
+    return {
+        **server_properties(inside, (inside,), _DATA_INSIDE),
+        "listeners": f"CLIENT://0.0.0.0:{_PORT_INSIDE},{itself},CONTROLLER://{HOST}:{_CONTROLLER_PORT_INSIDE}",
+        "advertised.listeners": f"CLIENT://{advertised},{itself}",
+        "inter.broker.listener.name": "INTERNAL",
+        "listener.security.protocol.map": "CLIENT:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    }

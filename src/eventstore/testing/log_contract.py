@@ -112,12 +112,19 @@ class LogContract:
             )
         assert [[event.version for event in events] for events in found] == [[3, 4, 5], [2, 3], [], []]
 
+    async def test_what_is_read_to_fold_is_what_was_stored(self) -> None:
+        async with self.open_log() as log:
+            await log.commit(log.partition_of("task-1"), [commit_of("task-1", 0, 5)])
+            queries = [StreamQuery("task-1", 2), StreamQuery("task-1", 1, 2), StreamQuery("task-9")]
+            stored = await log.read_streams(queries)
+            assert await log.read_to_fold(queries) == [[event.to_fold for event in events] for events in stored]
+
     async def test_many_streams_are_read_at_once_each_complete(self) -> None:
         async with self.open_log() as log:
             for number in range(0, 100, 3):
                 stream = f"task-{number}"
                 await log.commit(log.partition_of(stream), [commit_of(stream, 0, 1 + number % 4)])
-            found = await log.read_streams([StreamQuery(f"task-{number}") for number in range(100)])
+            found = await log.read_to_fold([StreamQuery(f"task-{number}") for number in range(100)])
         versions = [[event.version for event in events] for events in found]
         assert versions == [[] if n % 3 else list(range(1, 2 + n % 4)) for n in range(100)]
 

@@ -10,7 +10,7 @@ from typing import Final, Self
 from zlib import crc32
 
 from eventstore.core.errors import StoreClosedError
-from eventstore.core.records import Partition, Snapshot, StoredEvent
+from eventstore.core.records import Partition, Snapshot, StoredEvent, StreamEvent
 from eventstore.environment import Environment
 from eventstore.ports import (
     Appended,
@@ -148,6 +148,10 @@ class MemoryLog:
             events = self._streams.get(stream, [])[after:]
             found.append(events if limit is None else events[:limit])
         return found
+
+    async def read_to_fold(self, queries: Sequence[StreamQuery]) -> Sequence[Sequence[StreamEvent]]:
+        """Read streams by name; see `StreamReader.read_to_fold`."""
+        return [[event.to_fold for event in events] for events in await self.read_streams(queries)]
 
     async def find_commands(
         self, command_ids: Sequence[bytes], partition: Partition | None = None

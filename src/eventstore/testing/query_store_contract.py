@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -82,6 +83,20 @@ class QueryStoreContract:
                 await store.register(VERSION_1, "another log")
             await store.accept(replace(VERSION_1, fingerprint="other"))
             await store.register(replace(VERSION_1, fingerprint="other"), "log")
+
+    async def test_a_claim_that_is_cancelled_at_any_moment_leaves_the_position_to_others(self) -> None:
+        async with self.open_store() as store:
+            await store.register(VERSION_1, "log")
+            for steps in range(40):
+                claiming = asyncio.ensure_future(store.claim(VERSION_1, "0", f"gone-{steps}", 60))
+                for _ in range(steps):
+                    await asyncio.sleep(0.0002)
+                claiming.cancel()
+                (gone,) = await asyncio.gather(claiming, return_exceptions=True)
+                if isinstance(gone, Checkpoint):
+                    await store.release(gone)
+                (status,) = await store.statuses("counts")
+                assert status.position("0").owner == ""
 
     async def test_rows_and_position_are_written_together(self) -> None:
         async with self.open_store() as store:

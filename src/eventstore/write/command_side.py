@@ -11,7 +11,7 @@ from uuid import UUID
 from eventstore.background import Background
 from eventstore.core.aggregates import Aggregate
 from eventstore.core.commands import Command
-from eventstore.core.errors import ConfigurationError, InvalidIdError
+from eventstore.core.errors import ConfigurationError, InvalidIdError, StoreClosedError
 from eventstore.core.ids import parse_command_id
 from eventstore.core.records import Partition, Recorded
 from eventstore.core.registry import TypeRegistry
@@ -67,15 +67,21 @@ class CommandSide:
         self._router: Final = CommandRouter(self, self._channel, Messages(aggregates, registry), environment)
         self._groups: Final[dict[Partition, GroupCommit]] = {}
         self._background: Final = Background()
+        self._closing = False
 
-    def start(self) -> None:
-        """Begin to write snapshots and to answer other processes; group commits start with their first command."""
+    def start(self, *, serve: bool) -> None:
+        """Begin to write snapshots; group commits start with their first command.
+
+        Args:
+            serve: Whether to answer other processes too, where the log has them.
+        """
         self._background.start(self._snapshotter.run(), "eventstore-snapshots")
-        if self._channel is not None and self._aggregates:
+        if serve and self._channel is not None and self._aggregates:
             self._channel.serve(self._router.answer)
 
     async def close(self) -> None:
         """Answer every accepted command, then stop."""
+        self._closing = True
         try:
             for group in self._groups.values():
                 await group.drain()
@@ -136,6 +142,9 @@ class CommandSide:
         return stream_id(aggregate.category, aggregate_id)
 
     def _group(self, partition: Partition) -> GroupCommit:
+        if self._closing:
+            message = "the store is closed or closing and takes no more commands"
+            raise StoreClosedError(message)
         group = self._groups.get(partition)
         if group is None:
             clock = self._environment.clock

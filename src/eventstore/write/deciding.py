@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from eventstore.core.aggregates import Aggregate
@@ -17,7 +16,7 @@ from eventstore.core.errors import (
 )
 from eventstore.core.events import Event
 from eventstore.core.ids import event_id
-from eventstore.core.records import StoredEvent, from_micros, to_micros
+from eventstore.core.records import StreamEvent, from_micros, to_micros
 from eventstore.core.registry import TypeRegistry
 from eventstore.core.streams import StreamId
 from eventstore.ports import Clock, NewEvent, StreamCommit
@@ -34,8 +33,7 @@ def stored_size(event: NewEvent) -> int:
     return len(event.envelope) + _HEADER_BYTES
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A command on its way.
 
     Attributes:
@@ -55,8 +53,7 @@ class Request:
     expected_version: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What a command led to. It holds only if `commit` goes through: the state it was decided on may be old.
 
     Attributes:
@@ -130,15 +127,12 @@ class Decider:
         after = state.copy_state() if events else state
         new_events: list[NewEvent] = []
         read_back: list[Event] = []
-        command_id, size = request.command_id.bytes, 0
+        size = 0
         for index, event in enumerate(events, 1):
             kind, identity = type(event), event_id(request.command_id, index)
             envelope = write_envelope(event, identity, moment, metadata)
-            stored = StoredEvent(
-                0, name, after.version + 1, kind.event_type, kind.schema_version, identity.bytes,
-                command_id, index, len(events), micros, envelope,
-            )  # fmt: skip
-            decoded = self._read_back(stored)
+            stored = StreamEvent(after.version + 1, kind.event_type, kind.schema_version, micros, envelope)
+            decoded = self._read_back(stored, name)
             after.evolve(decoded, micros)
             read_back.append(decoded)
             new_events.append(NewEvent(kind.event_type, kind.schema_version, identity.bytes, micros, envelope))
@@ -149,14 +143,14 @@ class Decider:
                     "bytes, the limit of a command: split the command. Nothing was written"
                 )
                 raise UnencodableEventError(message)
-        commit = StreamCommit(name, state.version, command_id, tuple(new_events))
+        commit = StreamCommit(name, state.version, request.command_id.bytes, tuple(new_events))
         return Decision(commit, after, tuple(read_back), None)
 
-    def _read_back(self, stored: StoredEvent) -> Event:
+    def _read_back(self, stored: StreamEvent, stream: str) -> Event:
         try:
-            return self.registry.decode(stored)
+            return self.registry.decode(stored, stream)
         except EventStoreError as cause:
-            message = f"{stored.event_type} for {stored.stream} could not be read back: {cause}. Nothing was written"
+            message = f"{stored.event_type} for {stream} could not be read back: {cause}. Nothing was written"
             raise UnencodableEventError(message) from cause
 
     @staticmethod

@@ -94,7 +94,8 @@ class Inbox:
     def is_repeat(self, pending: Pending) -> bool:
         """Let a request whose command is underway share that one's answer; tells whether it does."""
         first = self._underway.setdefault(pending.request.command_id, pending)
-        if first is pending:
+        # The same id for another stream is no repeat but a mistake, which the log finds out.
+        if first is pending or first.request.stream != pending.request.stream:
             return False
         first.followers.append(pending)
         return True

@@ -84,10 +84,17 @@ class CommandRouter:
         """
         if self._channel is None:
             return await self._local.execute_here(request, look_up=look_up, deadline=deadline)
-        in_doubt = False
+        in_doubt = asked = False
         for attempt in count():
+            # What was once sent is sent again, even if it is owned here by now: the owner takes a key's messages in
+            # their order, so no earlier one is executed after a later one was refused.
+            here = not asked and self._channel.is_local(self._local.partition_of(request))
+            asked = not here
             try:
-                return await self._attempt(self._channel, request, look_up=look_up or attempt > 0, deadline=deadline)
+                if here:
+                    again = look_up or attempt > 0
+                    return await self._local.execute_here(request, look_up=again, deadline=deadline)
+                return await self._ask(self._channel, request, deadline)
             except (OwnershipLostError, LogUnavailableError) as error:
                 failure: EventStoreError = error
             except (AnswerLostError, AppendOutcomeUnknownError) as error:
@@ -100,15 +107,18 @@ class CommandRouter:
                 raise _given_up(request, failure, in_doubt=in_doubt) from failure
         raise AssertionError  # pragma: no cover - the count has no end
 
-    async def _attempt(self, channel: CommandChannel, request: Request, *, look_up: bool, deadline: float) -> Committed:
+    async def _ask(self, channel: CommandChannel, request: Request, deadline: float) -> Committed:
         partition = self._local.partition_of(request)
-        if channel.is_local(partition):
-            return await self._local.execute_here(request, look_up=look_up, deadline=deadline)
         left = max(0.0, deadline - self._clock.monotonic())
         message = self._messages.write_request(request, left)
         wait = min(left, max(left / 2, _SHORTEST_WAIT))
         answer = await channel.ask(partition, request.stream.id, message, wait)
-        return self._messages.read_answer(request, answer)
+        try:
+            return self._messages.read_answer(request, answer)
+        except (OwnershipLostError, LogUnavailableError) as error:
+            # Whoever says so wrote nothing. But it may have been deposed, and the newer owner got the message as well.
+            lost = f"{partition}: {error}"
+            raise AnswerLostError(lost) from error
 
     def _pause(self, attempt: int) -> float:
         """Give the seconds before the next try: doubling, and different for everyone who waits for the same owner."""
@@ -127,9 +137,9 @@ class CommandRouter:
     async def _answer(self, partition: Partition, message: bytes) -> Committed | EventStoreError:
         try:
             request, timeout = self._messages.read_request(message)
+            own = self._local.partition_of(request)
         except EventStoreError as error:
             return error
-        own = self._local.partition_of(request)
         if own != partition:
             return ConfigurationError(
                 f"{request.stream} was sent to the owner of {partition} but lives in {own}: "

@@ -1,0 +1,122 @@
+"""`topics`: the topics of a log on Kafka, which an embedded log has none of."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING
+
+import typer
+
+from eventstore.cli.failures import FoundProblemError
+from eventstore.cli.findings import Finding, report
+from eventstore.cli.loading import Session
+from eventstore.cli.running import run, session_of
+from eventstore.core.errors import ConfigurationError, LogUnavailableError
+from eventstore.store import EventStore
+
+if TYPE_CHECKING:
+    from eventstore.kafka.provision import Plan
+    from eventstore.kafka.upkeep import TopicUpkeep
+
+app = typer.Typer(help="Topics on Kafka: plan, apply, check.", no_args_is_help=True)
+
+_PLANNED = ("action", "topic", "what")
+
+
+@app.command()
+def plan(context: typer.Context) -> None:
+    """Show what apply would create and change, and what it cannot put right; changes nothing."""
+    session = session_of(context)
+
+    async def work() -> None:
+        found = await _upkeep(session).plan()
+        session.output.rows("changes: the topics are as they should be", _PLANNED, _actions(found))
+        if any(problem.change is None for problem in found.problems):
+            raise FoundProblemError
+
+    run(work())
+
+
+@app.command()
+def apply(context: typer.Context) -> None:
+    """Create missing topics and put unsafe settings right; wants the rights of an administrator."""
+    session = session_of(context)
+
+    async def work() -> None:
+        upkeep = _upkeep(session)
+        planned = await upkeep.plan()
+        remaining = await upkeep.apply()
+        done = [row for row in _actions(planned) if row["action"] != "refuse"]
+        left = [row for row in _actions(remaining) if row["action"] == "refuse"]
+        session.output.rows("changes: the topics are as they should be", _PLANNED, [*done, *left])
+        if remaining.missing or remaining.problems:
+            raise FoundProblemError
+
+    run(work())
+
+
+@app.command()
+def check(context: typer.Context) -> None:
+    """Verify the topics and prove, on a topic that is deleted again, that the brokers keep former owners out."""
+    session = session_of(context)
+    run(report(session.output, examine(_upkeep(session))))
+
+
+def upkeep_of(store: EventStore) -> TopicUpkeep | None:
+    """Give what looks after the log's topics, if the log is on Kafka."""
+    try:
+        from eventstore.kafka import KafkaLog  # noqa: PLC0415 - its clients are optional
+    except ImportError:
+        return None
+    return store.log.topics if isinstance(store.log, KafkaLog) else None
+
+
+async def examine(upkeep: TopicUpkeep) -> AsyncGenerator[Finding]:
+    """Yield a finding per topic or problem of one, and one about the fence.
+
+    Args:
+        upkeep: The log's.
+    """
+    plan = await upkeep.plan()
+    for missing in plan.missing:
+        yield Finding("fail", missing.name, "it does not exist. Fix: eventstore topics apply")
+    for problem in plan.problems:
+        yield Finding("fail", problem.topic, problem.text)
+    unsafe = {problem.topic for problem in plan.problems}
+    for name, topic in plan.found.items():
+        if topic.settings is None and name not in unsafe:
+            yield Finding("warn", name, "this user may not see its settings: grant DescribeConfigs")
+        elif name not in unsafe:
+            size = f"{topic.identity.partitions} partitions, {topic.replication} copies"
+            yield Finding("ok", name, f"{size}, id {topic.identity.id}")
+    try:
+        await upkeep.prove_fence()
+    except (ConfigurationError, LogUnavailableError) as error:
+        yield Finding("fail", "fence", str(error))
+    else:
+        yield Finding("ok", "fence", "the brokers refuse a former owner, tried on a topic of its own")
+
+
+def _upkeep(session: Session) -> TopicUpkeep:
+    store = session.store()
+    upkeep = upkeep_of(store)
+    if upkeep is None:
+        message = f"{type(store.log).__name__} has no topics: this command is for applications with a KafkaLog"
+        raise ConfigurationError(message)
+    return upkeep
+
+
+def _actions(plan: Plan) -> list[dict[str, str]]:
+    rows = [
+        {
+            "action": "create",
+            "topic": topic.name,
+            "what": f"{topic.partitions} partitions, {topic.replication} copies, "
+            + ", ".join(f"{name}={value}" for name, value in topic.settings.items()),
+        }
+        for topic in plan.missing
+    ]
+    for problem in plan.problems:
+        action = "refuse" if problem.change is None else "set"
+        rows.append({"action": action, "topic": problem.topic, "what": problem.text})
+    return rows

@@ -1,0 +1,88 @@
+"""What an operator does about a log's topics: plan, apply, check. The log need not be open."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from eventstore.environment import Environment
+from eventstore.kafka.administration import Administration
+from eventstore.kafka.connection import Connection
+from eventstore.kafka.names import Names
+from eventstore.kafka.options import KafkaOptions
+from eventstore.kafka.proof import prove_fence
+from eventstore.kafka.provision import Plan, plan_topics
+from eventstore.kafka.schema import Known, read_known
+from eventstore.kafka.wire import Wire
+
+
+class TopicUpkeep:
+    """Looks after the topics of one log.
+
+    Args:
+        connection: The brokers; its user needs the rights of an administrator to apply, and to prove the fence.
+        names: Of the topics.
+        categories: Of the log.
+        options: Partitions, replication, production, and where the indexes are.
+        environment: Clock and randomness.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        names: Names,
+        categories: Sequence[str],
+        options: KafkaOptions,
+        environment: Environment,
+    ) -> None:
+        self._connection: Final = connection
+        self._names: Final = names
+        self._categories: Final = categories
+        self._options: Final = options
+        self._environment: Final = environment
+
+    async def plan(self) -> Plan:
+        """Tell what there is to do; changes nothing.
+
+        Raises:
+            ConfigurationError: The brokers refuse this user or this connection.
+            LogUnavailableError: They cannot be reached.
+        """
+        return await self._plan(Administration(self._connection))
+
+    async def apply(self) -> Plan:
+        """Create what is missing, put unsafe settings right, and give what remains; a second time changes nothing.
+
+        Raises:
+            ConfigurationError: This user may not.
+            LogUnavailableError: The brokers cannot be reached.
+        """
+        administration = Administration(self._connection)
+        plan = await self._plan(administration)
+        await administration.create(plan.missing)
+        for topic, changes in plan.changes.items():
+            await administration.change(topic, changes)
+        return await self._plan(administration)
+
+    async def prove_fence(self) -> None:
+        """Return if the cluster keeps former owners out.
+
+        Raises:
+            ConfigurationError: It does not, or this user may not try it.
+            LogUnavailableError: The brokers cannot be reached.
+        """
+        administration = Administration(self._connection)
+        await administration.cluster()  # names what is wrong with the connection
+        async with Wire(self._connection) as wire:
+            await prove_fence(wire, administration, self._names, self._environment)
+
+    async def _plan(self, administration: Administration) -> Plan:
+        known = await asyncio.to_thread(self._known)
+        return await plan_topics(administration, self._names, self._categories, self._options, known)
+
+    def _known(self) -> Known:
+        """What the indexes of this machine were read from."""
+        files = sorted(Path(self._options.directory).glob(f"{self._names.prefix}.*.db"))
+        return {log_id: topics for file in files for log_id, topics in read_known(file).items()}

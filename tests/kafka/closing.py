@@ -1,0 +1,58 @@
+"""A process that opens two stores on a Kafka log, works, closes them, and says what is left of them: nothing, it hopes.
+
+`python -X dev -W error -m tests.kafka.closing BOOTSTRAP DIRECTORY`
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import sys
+import threading
+from pathlib import Path
+from uuid import uuid4
+
+from eventstore import EventStore
+from eventstore.kafka import KafkaLog, KafkaOptions
+from tests.write.domain import Count, Counter
+
+
+async def work(bootstrap: str, directory: Path) -> set[str]:
+    prefix = f"t{uuid4().hex[:8]}"
+
+    def store() -> EventStore:
+        options = KafkaOptions(partitions=2, directory=directory)
+        return EventStore(KafkaLog(bootstrap, prefix=prefix, options=options), aggregates=[Counter])
+
+    async with store() as first, store() as second:
+        await asyncio.gather(*(
+            each.execute(Counter, str(number), Count()) for number in range(20) for each in (first, second)
+        ))
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    return {f"task {task.get_name()}" for task in others}
+
+
+def used() -> set[str]:
+    sockets = set[str]()
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink(f"/proc/self/fd/{fd}")
+        except FileNotFoundError:
+            continue
+        if not target.startswith("/dev/") and not target.startswith("/proc/"):
+            sockets.add(f"file {fd} {target}")
+    return {
+        *sockets,
+        *(f"thread {thread.name}" for thread in threading.enumerate()),
+        *(f"native thread {task}" for task in os.listdir("/proc/self/task")),
+    }
+
+
+if __name__ == "__main__":
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # the debug mode tells what took long
+    before = used()
+    tasks = asyncio.run(work(sys.argv[1], Path(sys.argv[2])))
+    gc.collect()
+    print(*sorted(tasks | (used() - before)), sep="\n", end="")

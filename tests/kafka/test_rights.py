@@ -1,0 +1,165 @@
+"""A secure cluster: TLS, logins and the least rights, from `KafkaLog` to the brokers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from eventstore.core.errors import ConfigurationError, LogUnavailableError, StoreClosedError
+from eventstore.kafka import Connection, KafkaLog, KafkaOptions
+from eventstore.kafka.administration import Administration
+from eventstore.kafka.names import Names
+from eventstore.kafka.rights import Role, grant_command, rights_of
+from eventstore.ports import StreamQuery
+from eventstore.testing.kafka import KafkaCluster
+from eventstore.testing.log_contract import commit_of
+from tests.kafka.connections import connection_to
+
+pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("kafka_installation"), pytest.mark.timeout(60)]
+PREFIX = "shop"
+CANARY = "canary-8d1f"
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Generator[KafkaCluster]:
+    """With the topics of a log, which its administrator made."""
+    with KafkaCluster(secure=True) as started:
+        asyncio.run(prepare(started))
+        yield started
+
+
+async def prepare(cluster: KafkaCluster) -> None:
+    user = await new_user(cluster, "administrator")
+    options = KafkaOptions(partitions=1)
+    log = KafkaLog(connection_to(cluster, user), prefix=PREFIX, categories=["task"], options=options)
+    plan = await log.topics.apply()
+    assert not plan.missing
+    await log.topics.prove_fence()
+
+
+async def new_user(cluster: KafkaCluster, role: Role, without: str = "") -> str:
+    user = f"u-{uuid4().hex[:8]}"
+    await cluster.create_user(user)
+    for resource, begin, operations in rights_of(role, Names(PREFIX)):
+        if resource != without:
+            names = [KAFKA_NAMES.get(operation, operation.lower()) for operation in operations if operation != without]
+            await cluster.allow(user, resource, f"{begin}*", *names)
+    return user
+
+
+KAFKA_NAMES = {"DescribeConfigs": "describe_configs", "AlterConfigs": "alter_configs"}
+
+
+async def refuse(partition: str, message: bytes) -> bytes:
+    raise AssertionError(partition, message)
+
+
+@asynccontextmanager
+async def opened(connection: Connection, directory: Path, *, production: bool = False) -> AsyncGenerator[KafkaLog]:
+    options = KafkaOptions(partitions=1, directory=directory, commit_seconds=3, production=production)
+    async with KafkaLog(connection, prefix=PREFIX, categories=["task"], options=options) as log:
+        log.channel.serve(refuse)
+        yield log
+
+
+async def test_an_owner_with_the_least_rights_writes_and_reads(cluster: KafkaCluster, tmp_path: Path) -> None:
+    user, stream = await new_user(cluster, "owner"), f"task-{uuid4().hex}"
+    async with opened(connection_to(cluster, user), tmp_path) as log:
+        await log.serving()
+        await log.commit(log.partition_of(stream), [commit_of(stream, 0, 2)])
+        (events,) = await log.read_streams([StreamQuery(stream)])
+    assert [event.version for event in events] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("without", "complaint"),
+    [
+        (
+            "transactional_id",
+            "TRANSACTIONAL_ID_AUTHORIZATION_FAILED.*grant Describe and Write on the transactional ids",
+        ),
+        ("group", "GROUP_AUTHORIZATION_FAILED|Read on the owners group"),
+    ],
+)
+async def test_a_writer_that_lacks_a_right_is_told_which(
+    cluster: KafkaCluster, tmp_path: Path, without: str, complaint: str
+) -> None:
+    user = await new_user(cluster, "owner", without)
+    async with opened(connection_to(cluster, user), tmp_path) as log:
+        with pytest.raises(StoreClosedError, match=complaint):
+            await log.serving()
+
+
+async def test_an_owner_cannot_change_topics(cluster: KafkaCluster) -> None:
+    user = await new_user(cluster, "owner")
+    administration = Administration(connection_to(cluster, user))
+    events = Names(PREFIX).events("task")
+    for forbidden in (administration.change(events, {"cleanup.policy": "delete"}), administration.delete(events)):
+        with pytest.raises(ConfigurationError, match=r"could not be .* \(TOPIC_AUTHORIZATION_FAILED"):
+            await forbidden
+
+
+async def test_in_production_settings_that_may_not_be_seen_are_not_trusted(
+    cluster: KafkaCluster, tmp_path: Path
+) -> None:
+    user = await new_user(cluster, "owner", "DescribeConfigs")
+    with pytest.raises(ConfigurationError, match="not verified.*--operation DescribeConfigs"):
+        async with opened(connection_to(cluster, user), tmp_path, production=True):
+            pass
+
+
+async def test_a_wrong_password_ends_it_at_once_and_is_not_logged(
+    cluster: KafkaCluster, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    started = time.monotonic()
+    with pytest.raises(ConfigurationError, match=r"login refused.*check user, password") as refused:
+        async with opened(connection_to(cluster, "admin", password=CANARY), tmp_path):
+            pass
+    assert time.monotonic() - started < 3
+    attempts = [record for record in caplog.records if "SASL" in record.getMessage()]
+    assert len(attempts) <= 2
+    assert CANARY not in f"{caplog.text} {refused.getrepr(showlocals=True)}"
+
+
+async def test_a_certificate_of_an_unknown_authority_is_refused(cluster: KafkaCluster) -> None:
+    with pytest.raises(ConfigurationError, match="TLS failed.*certificate"):
+        await Administration(connection_to(cluster, "admin", authority=None)).cluster()
+
+
+async def test_a_certificate_of_another_host_is_refused(cluster: KafkaCluster) -> None:
+    host, _, port = cluster.bootstrap.partition(":")
+
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        near, far = (reader, writer), await asyncio.open_connection(host, int(port))
+        await asyncio.gather(pump(near[0], far[1]), pump(far[0], near[1]))
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+        writer.close()
+
+    async with await asyncio.start_server(forward, "127.0.0.2", 0) as server:
+        address = f"127.0.0.2:{server.sockets[0].getsockname()[1]}"
+        with pytest.raises(ConfigurationError, match="TLS failed.*certificate"):
+            await Administration(connection_to(cluster, "admin", bootstrap=address)).cluster()
+
+
+async def test_plaintext_to_a_port_that_wants_tls_says_so(cluster: KafkaCluster) -> None:
+    with pytest.raises(LogUnavailableError, match="whether they want TLS or a login"):
+        await Administration(Connection(cluster.bootstrap), seconds=1).cluster()
+
+
+def test_the_commands_that_grant_rights_name_every_operation() -> None:
+    commands = [grant_command(right, "app", "broker:9092") for right in rights_of("owner", Names(PREFIX))]
+    assert commands[1] == (
+        "kafka-acls.sh --bootstrap-server broker:9092 --add --allow-principal User:app --operation Describe "
+        "--operation Write --resource-pattern-type prefixed --transactional-id shop."
+    )
