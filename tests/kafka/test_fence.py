@@ -431,7 +431,7 @@ async def test_when_the_producer_id_changes_the_old_one_is_shut_out_for_good() -
         old, new = await writer_of(wire, name), await writer_of(wire, name)
         await old.claim((), soon())
         await old.append(records_of(old, "a"), soon())
-        while (await next_identity(wire, name)).producer_id == old.producer_id:
+        while (await next_identity(wire, name)).producer_id == old.producer_id:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(1.5)  # asking keeps the id alive
         await old.append(records_of(old, "b"), soon())  # nothing has shut it out yet
         await new.claim({old.producer_id}, soon())
@@ -509,7 +509,7 @@ async def test_a_former_owner_whom_the_broker_has_forgotten_is_kept_out_by_the_r
         await old.append(records_of(old, "a"), soon())
         await new.claim((), soon())
         async with asyncio.timeout(30):
-            while await send_as(old, name, wire, sequence=7) == INVALID_PRODUCER_EPOCH:
+            while await send_as(old, name, wire, sequence=7) == INVALID_PRODUCER_EPOCH:  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0.2)
         found = read_all(cluster.bootstrap, name.topic)
         assert plain_notes(found) == ["a", "late"]

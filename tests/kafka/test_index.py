@@ -215,7 +215,7 @@ async def test_a_full_disk_is_reported_and_the_index_goes_on_when_there_is_room(
         assert index.positions == {"task/0": 0}
         (small_disk / "filler").unlink()
         async with asyncio.timeout(10):
-            while index.positions["task/0"] < 2000:
+            while index.positions["task/0"] < 2000:  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0.05)
         await index.flush()
         assert (await index.read("task/0", 0, 5000, None)).events == events

@@ -111,7 +111,7 @@ async def test_a_batch_that_arrives_after_it_was_looked_up_is_not_written_again(
         assert await log.find_commands([commit.command_id], "task/0") == {}
         late.release()
         async with asyncio.timeout(10):
-            while await versions(log, "task-1") != [1]:
+            while await versions(log, "task-1") != [1]:  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0.02)
         proxy.heal()
         # Decided again on what was read since then, under the same id.
@@ -161,7 +161,7 @@ async def test_an_owner_that_is_cut_off_is_deposed_and_what_it_had_under_way_is_
                 assert await successor.find_commands([commit.command_id]) == {}
                 proxy.heal()
                 async with asyncio.timeout(20):
-                    while await read_versions_patiently(cut_off, "task-1") != [1, 2, 3, 4, 5]:
+                    while await read_versions_patiently(cut_off, "task-1") != [1, 2, 3, 4, 5]:  # noqa: ASYNC110 - nobody tells
                         await asyncio.sleep(0.05)
         assert await write_until_done(cut_off, commit_of("task-1", 5), 30) == "Appended"
     assert [event.version for event in counted(bootstrap, prefix)] == [1, 2, 3, 4, 5, 6]
