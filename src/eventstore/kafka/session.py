@@ -30,6 +30,7 @@ from eventstore.kafka.ownership import Ownership
 from eventstore.kafka.partition import E, Means, ReadIndex
 from eventstore.kafka.provision import open_topics
 from eventstore.kafka.schema import read_known
+from eventstore.kafka.sending import Sender
 from eventstore.kafka.watching import TopicWatch
 from eventstore.kafka.wire import Wire
 from eventstore.kafka.workplace import claim_index_file
@@ -230,7 +231,8 @@ async def open_session(place: Place) -> AsyncGenerator[Session]:
         topics = await open_topics(administration, names, place.categories, options, known)
         partitions = Partitions(names, topics.partitions)
         wire = await enter(Wire(place.connection))
-        await wire.know([topic(category) for category in place.categories for topic in (names.events, names.commands)])
+        written = [topic(category) for category in place.categories for topic in (names.events, names.commands)]
+        await wire.know([*written, names.replies])
         index = await enter(Index(path, topics.log_id))
         await index.remember(topics.sources)
         await index.add_partitions([name.text for name in partitions.all])
@@ -252,9 +254,8 @@ async def open_session(place: Place) -> AsyncGenerator[Session]:
             ),
             options.drain_seconds,
         )
-        channel = await enter(
-            Channel(place.connection, (names.replies, topics.replies), ownership.is_local, names.parse, environment)
-        )
+        sender, replies = Sender(wire, environment), (names.replies, topics.replies)
+        channel = await enter(Channel(place.connection, sender, replies, ownership.is_local, names.parse, environment))
         ownership.answer_with(channel.answer)
         session = Session(topics.log_id, partitions, wire, index, ownership, channel, environment)
         watch = await enter(TopicWatch(administration, topics.identities, ownership.failed, environment))
