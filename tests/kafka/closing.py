@@ -10,6 +10,7 @@ import gc
 import logging
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -34,16 +35,14 @@ async def work(bootstrap: str, directory: Path) -> set[str]:
 
 
 def used() -> set[str]:
-    sockets = set[str]()
-    for fd in Path("/proc/self/fd").iterdir():
-        try:
-            target = str(fd.readlink())
-        except FileNotFoundError:
-            continue
-        if not target.startswith("/dev/") and not target.startswith("/proc/"):
-            sockets.add(f"file {fd.name} {target}")
+    files = set[str]()
+    for file in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # of the listing itself
+            target = str(file.readlink())
+            if not target.startswith(("/dev/", "/proc/")):
+                files.add(f"file {file.name} {target}")
     return {
-        *sockets,
+        *files,
         *(f"thread {thread.name}" for thread in threading.enumerate()),
         *(f"native thread {task.name}" for task in Path("/proc/self/task").iterdir()),
     }

@@ -25,6 +25,7 @@ from eventstore.kafka.ownership import Ownership
 from eventstore.kafka.partition import Means
 from eventstore.kafka.provision import Topics, open_topics
 from eventstore.kafka.schema import read_known
+from eventstore.kafka.sending import Sender
 from eventstore.kafka.session import Partitions, Session, end_of
 from eventstore.kafka.watching import TopicWatch
 from eventstore.kafka.wire import Wire
@@ -74,13 +75,14 @@ async def open_session(place: Place) -> AsyncGenerator[Session]:
         topics = await open_topics(administration, names, place.categories, place.options, known)
         partitions = Partitions(names, topics.partitions)
         wire = await enter(Wire(place.connection))
-        await wire.know([topic(category) for category in place.categories for topic in (names.events, names.commands)])
+        written = [topic(category) for category in place.categories for topic in (names.events, names.commands)]
+        await wire.know([*written, names.replies])
         index = await enter(Index(path, topics.log_id))
         await index.remember(topics.sources)
         await index.add_partitions([name.text for name in partitions.all])
         follower = await enter(Follower(place.connection.confluent(), index, index.fail))
         ownership = _ownership(place, wire, index, follower)
-        channel = await enter(_channel(place, topics, ownership))
+        channel = await enter(_channel(place, topics, wire, ownership))
         session = Session(topics.log_id, partitions, wire, index, ownership, channel, place.environment)
         watch = await enter(TopicWatch(administration, topics.identities, ownership.failed, place.environment))
         wire.on_missing = follower.on_missing = watch.suspect
@@ -116,10 +118,11 @@ def _ownership(place: Place, wire: Wire, index: Index, follower: Follower) -> Ow
     return ownership
 
 
-def _channel(place: Place, topics: Topics, ownership: Ownership) -> Channel:
-    names = place.names
+def _channel(place: Place, topics: Topics, wire: Wire, ownership: Ownership) -> Channel:
+    names, environment = place.names, place.environment
     replies = names.replies, topics.replies
-    channel = Channel(place.connection, replies, ownership.is_local, names.parse, place.environment)
+    sender = Sender(wire, environment)
+    channel = Channel(place.connection, sender, replies, ownership.is_local, names.parse, environment)
     ownership.answer_with(channel.answer)
     return channel
 

@@ -41,7 +41,7 @@ from eventstore.ports import Appended, CommitOutcome, Conflicted, StreamCommit
 
 _LOGGER: Final = logging.getLogger(__name__)
 _MOST_BEHIND: Final = 100_000
-"""So many acknowledged events may be missing in the index before commits wait for it."""
+"""So much that was acknowledged may be missing in the index before commits wait for it; see `Index.lag`."""
 _CLAIM_PAUSE: Final = 0.25
 _DECIDED_BEFORE_SECONDS: Final = 60.0
 """For so long after a partition began to be served, commands may come that were looked up before, in vain, and decided
