@@ -109,7 +109,7 @@ async def test_a_barrier_of_a_former_owner_is_refused(wire: Wire, name: Partitio
         await old.barrier(soon())
 
 
-@pytest.mark.parametrize("way", ["stop", "kill"])
+@pytest.mark.parametrize("way", ["kill", pytest.param("stop", marks=pytest.mark.campaign)])
 async def test_the_fence_outlives_the_broker(
     wire: Wire, name: PartitionName, proxied_kafka: ProxiedKafka, way: str
 ) -> None:
