@@ -52,7 +52,7 @@ def longest_gap(evidence: Evidence, begun: int, ended: int) -> float:
 @pytest.mark.parametrize("static", [False, True])
 async def test_a_rolling_deploy_loses_and_doubles_nothing(tmp_path: Path, kafka_bootstrap: str, static: bool) -> None:
     load = Load(session_seconds=8 if static else 2)
-    print(await replace_one_after_the_other(Team(kafka_bootstrap, tmp_path, load), 3, static=static))
+    print(await replace_one_after_the_other(Team(kafka_bootstrap, tmp_path, load), 2, static=static))
 
 
 @pytest.mark.campaign
