@@ -178,18 +178,16 @@ class OwnedPartition:
         """Append what was accepted; a batch of questions and refusals alone has to prove that they still hold."""
         records = [record for _, commit in accepted for record in event_records(commit, self._writer.lease)]
         if not records:
-            if any(isinstance(outcome, Appended) for outcome in outcomes):
-                end = await self._writer.barrier(deadline)
-                self._refuse_loss(end)
-                if end > self.present.end:
-                    await self._review(accepted, outcomes, end + 1)
-                else:
-                    self._moved_to(end + 1, ())
+            asked = any(isinstance(outcome, Appended) for outcome in outcomes)
+            if asked and not await self._prove(deadline):
+                message = f"{self.name}: somebody else wrote meanwhile; nothing was written"
+                raise LogUnavailableError(message)
             return
         offset = await self._writer.append(records, deadline)
         self._refuse_loss(offset)
         if offset > self.present.end:
-            await self._review(accepted, outcomes, offset + len(records))
+            await self._review(offset + len(records))
+            await self._judge(accepted, outcomes, "somebody else wrote to the partition meanwhile")
             return
         events: list[StoredEvent] = []
         for position, commit in accepted:
@@ -200,6 +198,31 @@ class OwnedPartition:
             self.present.appended(stored)
         self._moved_to(offset, events)
 
+    async def _prove(self, deadline: float) -> bool:
+        """Prove that this is the owner still; tells whether nobody else wrote meanwhile."""
+        offset = await self._writer.barrier(deadline)
+        self._refuse_loss(offset)
+        if offset > self.present.end:
+            await self._review(offset + 1)
+            return False
+        self._moved_to(offset + 1, ())
+        return True
+
+    async def catch_up(self, end: int) -> None:
+        """Bring the index to the log's end where somebody else's records stand there: nothing else does."""
+        if end <= self.present.end:
+            return
+        async with self._turn:  # a commit may be under way, and its records the ones
+            if self.stage is Stage.SERVING and end > self.present.end:
+                deadline = self._deadline()
+                try:
+                    await finished(self._take_in_time(deadline) if self._writer.must_claim else self._prove(deadline))
+                except EventStoreError as error:
+                    self._begin_again()  # it is claimed and followed again then, whoever owns it
+                    if not isinstance(error, AppendInDoubtError) and not error.retriable:
+                        raise
+                    _LOGGER.warning("%s: %s", self.name, error)
+
     def _refuse_loss(self, offset: int) -> None:
         if offset < self.present.end:
             message = (
@@ -208,10 +231,8 @@ class OwnedPartition:
             )
             raise CorruptLogError(message)
 
-    async def _review(
-        self, accepted: Sequence[tuple[int, StreamCommit]], outcomes: list[CommitOutcome], end: int
-    ) -> None:
-        """Find out what a batch is worth that stands behind records of somebody else: read as every reader will."""
+    async def _review(self, end: int) -> None:
+        """Read what stands behind records of somebody else as every reader will: only that counts."""
         index, name = self._means.index, str(self.name)
         _LOGGER.error("%s: somebody else wrote before offset %d: find out who may write to the topic", name, end)
         self._begin_again()
@@ -227,7 +248,6 @@ class OwnedPartition:
             message = f"{name}: somebody else's claim"
             raise AppendInDoubtError(message)
         await self._serve(self._writer.lease)
-        await self._judge(accepted, outcomes, "somebody else wrote to the partition meanwhile")
 
     def _moved_to(self, end: int, events: Sequence[StoredEvent]) -> None:
         """Let the index follow: what is acknowledged gets there behind the acknowledgement, in order."""
