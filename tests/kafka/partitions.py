@@ -18,7 +18,12 @@ from eventstore.kafka.records import Headers, LeaseRule, Record, event_records, 
 from eventstore.kafka.wire import Wire
 from eventstore.ports import NewEvent, StreamCommit
 
-SETTINGS = {"cleanup.policy": "compact", "message.timestamp.type": "LogAppendTime"}
+SETTINGS = {
+    "cleanup.policy": "compact",
+    "retention.ms": "-1",
+    "message.timestamp.type": "LogAppendTime",
+    "max.message.bytes": "25165824",
+}
 
 
 class Found(NamedTuple):
