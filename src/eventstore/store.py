@@ -214,8 +214,45 @@ class EventStore:
         """
         return await self._commands.load(aggregate, aggregate_id, at)
 
+    async def erase(
+        self,
+        aggregate: type[Aggregate],
+        aggregate_id: str,
+        version: int,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - passed on as a deadline
+    ) -> bool:
+        """Erase the data of one event from the log for good; works in every process, and may be repeated.
+
+        The event keeps its place, and everything that reads the log passes over it from now on: aggregates are as if
+        it had changed nothing. Dead letters of it are discarded. Rows that it went into stay until the read model is
+        rebuilt; exports and backups stay as they are.
+
+        Args:
+            aggregate: The aggregate's class.
+            aggregate_id: Its id.
+            version: Which of its events.
+            timeout: Seconds to wait for the log; by default `Settings.timeout`.
+
+        Returns:
+            False if there is no such event.
+
+        Raises:
+            InvalidIdError: The id is malformed.
+            LogUnavailableError: The log cannot be written now; repeat the call.
+            AppendOutcomeUnknownError: It may have been erased; repeat the call.
+            StoreUnavailableError: It is erased, but its dead letters are not; repeat the call.
+            ConfigurationError: The aggregate is not registered.
+            StoreClosedError: The store is not open.
+        """
+        seconds = self.settings.timeout if timeout is None else timeout
+        found = await self._commands.erase(aggregate, aggregate_id, version, seconds)
+        if found and self._read_side is not None:
+            await self.dead_letters.forget(str(stream_id(aggregate.category, aggregate_id)), version)
+        return found
+
     async def history(self, aggregate: type[Aggregate], aggregate_id: str, *, after: int = 0) -> list[EventAt]:
-        """Give an aggregate's events in order, each with where it stands.
+        """Give an aggregate's events in order, each with where it stands; without the erased ones.
 
         Args:
             aggregate: The aggregate's class.
@@ -230,7 +267,7 @@ class EventStore:
         name = str(stream_id(aggregate.category, aggregate_id))
         (events,) = await self.log.read_streams([StreamQuery(name, after)])
         partition, decode = self.log.partition_of(name), self.application.registry.decode
-        return [EventAt(decode(stored), Recorded(stored, partition)) for stored in events]
+        return [EventAt(decode(stored), Recorded(stored, partition)) for stored in events if not stored.erased]
 
     async def wait_for(self, projection: ReadModelClass, token: Token, *, timeout: float = 5.0) -> None:  # noqa: ASYNC109
         """Return once a read model shows everything up to a token: read your own writes.

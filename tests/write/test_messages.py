@@ -110,7 +110,7 @@ def test_a_command_for_another_aggregate_is_refused_before_it_is_sent() -> None:
         ({"command": "Discount"}, "runs a Counter without a @decides method for Discount"),
         ({"data": {"by": "many"}}, r"a Count does not fit the class of the partition's owner \(by: "),
         ({"data": {"colour": "red"}}, r"\(colour: Extra inputs are not permitted\)"),
-        ({"format": 2}, r"no command that this process reads \(format: Input should be 1\)"),
+        ({"format": 2}, r"no command that this process reads \(execute.format: Input should be 1\)"),
         ({"expected_version": -1}, "expected_version: "),
         ({"command_id": None}, "command_id: "),
     ],

@@ -36,7 +36,7 @@ from eventstore.kafka.fence import AppendInDoubtError, FencedWriter, State
 from eventstore.kafka.following import Follower
 from eventstore.kafka.index import Index, Progress
 from eventstore.kafka.names import PartitionName
-from eventstore.kafka.records import LeaseRule, event_records, stored_events
+from eventstore.kafka.records import LeaseRule, Record, event_records, stored_events
 from eventstore.ports import Appended, CommitOutcome, Conflicted, StreamCommit, StreamQuery
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -51,6 +51,7 @@ PROGRESS_SECONDS: Final = 5.0
 
 
 E = TypeVar("E")
+Prepare: TypeAlias = Callable[[str], Awaitable[tuple[Sequence[Record], Sequence[StoredEvent]]]]
 ReadIndex: TypeAlias = Callable[[Sequence[StreamQuery]], Awaitable[Sequence[Sequence[E]]]]
 
 
@@ -158,11 +159,7 @@ class OwnedPartition:
     async def _commit(self, commits: Sequence[StreamCommit]) -> Sequence[CommitOutcome]:
         async with self._turn:
             deadline = self._deadline()
-            if self.stage is not Stage.SERVING:
-                message = f"{self.name} is not served here now; nothing was written"
-                raise OwnershipLostError(message)
-            if self._writer.must_claim:
-                await self._take_in_time(deadline)
+            await self._refuse_unless_serving(deadline)
             if self._means.index.lag > _MOST_BEHIND:
                 await self.all_settled()
             versions = await self._versions(commits)
@@ -176,6 +173,50 @@ class OwnedPartition:
             except AppendInDoubtError as doubt:
                 await self._settle(accepted, outcomes, doubt)
             return outcomes
+
+    async def _refuse_unless_serving(self, deadline: float) -> None:
+        if self.stage is not Stage.SERVING:
+            message = f"{self.name} is not served here now; nothing was written"
+            raise OwnershipLostError(message)
+        if self._writer.must_claim:
+            await self._take_in_time(deadline)
+
+    async def replace(self, prepare: Prepare) -> None:
+        """Append records that change what events of the past are; raises as `commit` does.
+
+        Args:
+            prepare: Gives, for the lease in force and with the index complete, the records and the events as they are
+                afterwards; nothing if nothing is to be changed. Called again to see what became of a batch in doubt.
+        """
+        await finished(self._replace(prepare))
+
+    async def _replace(self, prepare: Prepare) -> None:
+        async with self._turn:
+            deadline = self._deadline()
+            await self._refuse_unless_serving(deadline)
+            await self.all_settled()
+            records, events = await prepare(self._writer.lease)
+            try:
+                if not records:  # which only an owner can know
+                    await self._write((), [Appended(0)], deadline)
+                    return
+                offset = await self._writer.append(records, deadline)
+                self._refuse_loss(offset)
+                if offset > self._end:
+                    message = f"{self.name}: somebody else wrote to the partition meanwhile"
+                    raise AppendInDoubtError(message)  # noqa: TRY301 - resolved as any other doubt
+                self._moved_to(offset + len(records), events)
+            except (OwnershipLostError, CorruptLogError):
+                self._begin_again()
+                raise
+            except AppendInDoubtError as doubt:
+                try:
+                    await self._resolve()
+                except EventStoreError as error:
+                    raise AppendOutcomeUnknownError((), str(doubt)) from error
+                if records and (await prepare(self._writer.lease))[0]:
+                    message = f"{doubt}. Nothing was written"
+                    raise LogUnavailableError(message) from doubt
 
     async def _write(
         self, accepted: Sequence[tuple[int, StreamCommit]], outcomes: list[CommitOutcome], deadline: float
@@ -248,16 +289,20 @@ class OwnedPartition:
     ) -> None:
         """Find out whether a batch is in the log: nothing of an older epoch can follow a newer claim."""
         ids = [commit.command_id for _, commit in accepted]
-        fenced = self._writer.state is State.FENCED
-        self._begin_again()
         try:
-            await (self._read_to_newer_claim() if fenced else self._take_in_time(self._deadline()))
+            await self._resolve()
         except EventStoreError as error:
             if not ids:
                 message = f"{doubt}; it could not be claimed anew. Nothing was written"
                 raise LogUnavailableError(message) from error
             raise AppendOutcomeUnknownError(tuple(str(UUID(bytes=key)) for key in ids), str(doubt)) from error
         await self._judge(accepted, outcomes, str(doubt))
+
+    async def _resolve(self) -> None:
+        """Read everything that this writer may have left in the log."""
+        fenced = self._writer.state is State.FENCED
+        self._begin_again()
+        await (self._read_to_newer_claim() if fenced else self._take_in_time(self._deadline()))
 
     async def _judge(
         self, accepted: Sequence[tuple[int, StreamCommit]], outcomes: list[CommitOutcome], doubt: str

@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -20,6 +20,7 @@ from eventstore.kafka.administration import Administration
 from eventstore.kafka.channel import Channel
 from eventstore.kafka.connection import Connection
 from eventstore.kafka.election import Election, GroupSettings
+from eventstore.kafka.erasing import ReadKey, erase, key_reader
 from eventstore.kafka.errors import Reaction, answer_for
 from eventstore.kafka.fence import FencedWriter
 from eventstore.kafka.following import Follower
@@ -102,7 +103,9 @@ class Session:
         index: The local index.
         ownership: What this process owns.
         channel: The way to other owners.
+        read_key: Reads the key of an event from its topic.
         environment: Clock and randomness.
+        restored: The partitions that the index was once complete for since it was opened.
     """
 
     log_id: str
@@ -111,7 +114,14 @@ class Session:
     index: Index
     ownership: Ownership
     channel: Channel
+    read_key: ReadKey
     environment: Environment
+    restored: set[Partition] = field(default_factory=set[Partition])
+
+    async def erase(self, stream: str, version: int) -> bool:
+        """Erase an event of a partition that this process owns."""
+        partition = self.ownership.owned(self.partitions.of(stream).text)
+        return await erase(partition, self.index, self.read_key, stream, version)
 
     async def read(self, queries: Sequence[StreamQuery], read: ReadIndex[E]) -> Sequence[Sequence[E]]:
         """Read streams from the index, complete up to some moment not before the call.
@@ -140,10 +150,14 @@ class Session:
         await self._up_to_date([name for name in self.partitions.all if not self.ownership.serves(name.text)])
 
     async def settled(self, partition: Partition) -> None:
-        """Return when the index has every event of a partition that this process acknowledged."""
+        """Return when the index has every event that this process acknowledged, and all from before it was opened."""
         self.ownership.check()
         if served := self.ownership.served(partition):
             await served.all_settled()
+        elif partition not in self.restored:
+            # An erased event that the brokers have removed is missing until the record of its place is read.
+            await self._up_to_date([self.partitions.parse(partition)])
+            self.restored.add(partition)
 
     async def find_commands_in(
         self, partition: Partition, command_ids: Sequence[bytes]
@@ -256,7 +270,8 @@ async def open_session(place: Place) -> AsyncGenerator[Session]:
             Channel(place.connection, (names.replies, topics.replies), ownership.is_local, names.parse, environment)
         )
         ownership.answer_with(channel.answer)
-        session = Session(topics.log_id, partitions, wire, index, ownership, channel, environment)
+        read_key = key_reader(confluent)
+        session = Session(topics.log_id, partitions, wire, index, ownership, channel, read_key, environment)
         watch = await enter(TopicWatch(administration, topics.identities, ownership.failed, environment))
         wire.on_missing = follower.on_missing = watch.suspect
         await session.refuse_lost_ends()
