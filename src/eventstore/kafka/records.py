@@ -194,11 +194,9 @@ class LeaseRule:
             has the offset that it was written at, and takes the place of what may have been read there.
         """
         event: StoredEvent | None = None
-        if key is not None and key.startswith(_ERASED):
-            event = self._erased(offset, key, value, headers)
-            counts = event is not None
-        elif key is None or key.startswith(_CONTROL):
-            counts = self._control(key or b"", value)
+        if key is None or key.startswith(_CONTROL):
+            event = self._erased(offset, key, value, headers) if key and key.startswith(_ERASED) else None
+            counts = event is not None or self._control(key or b"", value)
         elif value is None:
             counts = key.count(b":") >= _COLONS and self._is_in_force(headers)  # says nothing that the erasure does not
         else:
