@@ -5,7 +5,7 @@ RUN    := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 PYTEST := $(RUN) -m pytest
 
-.PHONY: demo demo-kafka test check docs bench campaign lock clean setup
+.PHONY: demo demo-kafka test check docs bench campaign campaign-kafka lock clean setup
 .DEFAULT_GOAL := test
 
 setup: $(STAMP)
@@ -41,7 +41,10 @@ bench: $(STAMP)  ## figures and ratios against the peer; quiet machine wanted
 	$(RUN) -m benchmarks.peer
 
 campaign: $(STAMP)  ## hundreds of kills and injected disk errors; see tests/campaigns/RESULTS.md
-	$(PYTEST) -m campaign --timeout=0 -s
+	$(PYTEST) -m 'campaign and not kafka' --timeout=0 -s
+
+campaign-kafka: $(STAMP)  ## hundreds of killed and paused owners, deploys and killed brokers, on a real Kafka; about an hour
+	$(PYTEST) -m 'campaign and kafka' --timeout=0 -s
 
 lock: $(STAMP)  ## resolve the dependencies anew
 	$(RUN) -m pip install --quiet uv

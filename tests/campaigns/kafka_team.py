@@ -85,10 +85,11 @@ class Team:
             await self.kill(member)
 
     async def start(self, names: Sequence[str | None] = ()) -> None:
-        """Start all members; every partition acknowledges when this returns."""
+        """Start all members; each serves some partitions, and every partition acknowledges, when this returns."""
         self.healing = Healing()
         for name in names or [None] * self.load.members:
             await self.join(name)
+        await self._until(lambda: all(m.serves and m.serves[-1][1] for m in self.members), 40, "not all serve")
         await self.heal(40)
         self.healed.clear()
 

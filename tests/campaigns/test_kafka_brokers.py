@@ -7,37 +7,20 @@ import time
 from pathlib import Path
 
 import pytest
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
 
 from eventstore.testing.kafka import KafkaCluster
-from tests.campaigns.kafka_team import PARTITIONS, Healing, Load, Team
+from tests.campaigns.kafka_team import Healing, Load, Team
 
 pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("kafka_installation")]
 LOAD = Load(members=2, callers=12, session_seconds=6)
 HEAL_SECONDS = 60
 
 
-def create_topics(team: Team) -> None:
-    """Every topic on all three brokers, two of which have to have what is acknowledged."""
-    admin = AdminClient({"bootstrap.servers": team.bootstrap})
-    safe = {"min.insync.replicas": "2", "message.timestamp.type": "LogAppendTime"}
-    names = {"counter.events": PARTITIONS, "counter.commands": PARTITIONS, "replies": 16}
-    topics = [
-        NewTopic(
-            f"{team.prefix}.{name}", count, 3,
-            config={**safe, "cleanup.policy": "compact", "min.compaction.lag.ms": "604800000"}
-            if name == "counter.events" else safe,
-        )
-        for name, count in names.items()
-    ]  # fmt: skip
-    for created in admin.create_topics(topics).values():
-        created.result(30)
-
-
 async def kill_brokers(cluster: KafkaCluster, team: Team, kills: int) -> str:
     async with team:
-        await asyncio.to_thread(create_topics, team)
         await team.start()
+        await all_in_sync(cluster, team)
         for _ in range(kills):
             await asyncio.sleep(team.chance.uniform(0, 2))
             node = team.chance.choice(cluster.nodes)
@@ -52,8 +35,8 @@ async def kill_brokers(cluster: KafkaCluster, team: Team, kills: int) -> str:
 async def restart_brokers(cluster: KafkaCluster, team: Team) -> str:
     """Stop one after the other in order, then kill all at once and start them all again."""
     async with team:
-        await asyncio.to_thread(create_topics, team)
         await team.start()
+        await all_in_sync(cluster, team)
         for node in cluster.nodes:
             await node.stop()
             await node.start()

@@ -31,6 +31,13 @@ def test_json_gives_a_document_a_line(cli: Cli) -> None:
     assert {row["stream"]: row["version"] for row in rows}["task-slides"] == 6
 
 
+def test_an_embedded_log_has_no_topics(cli: Cli) -> None:
+    for action in ("plan", "apply", "check"):
+        refused = cli("topics", action)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert "SqliteLog has no topics: this command is for applications with a KafkaLog" in refused.stderr
+
+
 def test_show_tells_what_each_event_changed(cli: Cli) -> None:
     done = cli("show", "task-report", "--at", "2")
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import os
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -27,26 +27,24 @@ async def work(bootstrap: str, directory: Path) -> set[str]:
         return EventStore(KafkaLog(bootstrap, prefix=prefix, options=options), aggregates=[Counter])
 
     async with store() as first, store() as second:
-        await asyncio.gather(*(
-            each.execute(Counter, str(number), Count()) for number in range(20) for each in (first, second)
-        ))
+        await asyncio.gather(
+            *(each.execute(Counter, str(number), Count()) for number in range(20) for each in (first, second))
+        )
     others = asyncio.all_tasks() - {asyncio.current_task()}
     return {f"task {task.get_name()}" for task in others}
 
 
 def used() -> set[str]:
-    sockets = set[str]()
-    for fd in os.listdir("/proc/self/fd"):
-        try:
-            target = os.readlink(f"/proc/self/fd/{fd}")
-        except FileNotFoundError:
-            continue
-        if not target.startswith("/dev/") and not target.startswith("/proc/"):
-            sockets.add(f"file {fd} {target}")
+    files = set[str]()
+    for file in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # of the listing itself
+            target = str(file.readlink())
+            if not target.startswith(("/dev/", "/proc/")):
+                files.add(f"file {file.name} {target}")
     return {
-        *sockets,
+        *files,
         *(f"thread {thread.name}" for thread in threading.enumerate()),
-        *(f"native thread {task}" for task in os.listdir("/proc/self/task")),
+        *(f"native thread {task.name}" for task in Path("/proc/self/task").iterdir()),
     }
 
 

@@ -42,10 +42,17 @@ def new_prefix(bootstrap: str, partitions: int = 1, category: str = "task", **se
 
 
 @asynccontextmanager
-async def opened(bootstrap: str, prefix: str, directory: Path, **options: float) -> AsyncGenerator[KafkaLog]:
-    """Open a log with the category `task` that serves all its partitions."""
+async def reading(bootstrap: str, prefix: str, directory: Path, **options: float) -> AsyncGenerator[KafkaLog]:
+    """Open a log with the category `task`, whoever owns its partitions."""
     chosen = KafkaOptions(directory=directory, **options)  # type: ignore[arg-type]
     async with KafkaLog(bootstrap, prefix=prefix, categories=["task"], options=chosen) as log:
+        yield log
+
+
+@asynccontextmanager
+async def opened(bootstrap: str, prefix: str, directory: Path, **options: float) -> AsyncGenerator[KafkaLog]:
+    """Open a log with the category `task` that serves all its partitions."""
+    async with reading(bootstrap, prefix, directory, **options) as log:
         await log.serving()
         yield log
 

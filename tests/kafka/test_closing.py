@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from pathlib import Path
 
 import pytest
+
+from eventstore import AppendOutcomeUnknownError, EventStore
+from eventstore.core.errors import StoreClosedError
+from eventstore.kafka import KafkaLog, KafkaOptions
+from eventstore.testing.kafka import KafkaCluster
+from tests.write.domain import Count, Counter
 
 pytestmark = pytest.mark.kafka
 
@@ -20,3 +27,19 @@ async def test_closing_leaves_nothing_behind(tmp_path: Path, kafka_bootstrap: st
     left, warned = await process.communicate()
     lines = [line for line in warned.decode().splitlines() if "NotLeader" not in line]
     assert (left.decode(), lines, process.returncode) == ("", [], 0)
+
+
+@pytest.mark.timeout(90)
+@pytest.mark.usefixtures("kafka_installation")
+async def test_a_log_can_be_closed_while_the_brokers_are_away(tmp_path: Path) -> None:
+    async with KafkaCluster() as cluster:
+        log = KafkaLog(cluster.bootstrap, prefix="away", options=KafkaOptions(partitions=1, directory=tmp_path))
+        async with EventStore(log, aggregates=[Counter]) as store:
+            await store.execute(Counter, "a", Count())
+            await cluster.nodes[0].kill()
+            waiting = asyncio.create_task(store.execute(Counter, "a", Count(), timeout=60))
+            await asyncio.sleep(1)  # it is under way: nobody says when it has got how far
+            closing = time.monotonic()
+        assert time.monotonic() - closing < 20
+        with pytest.raises((StoreClosedError, AppendOutcomeUnknownError)):
+            await waiting

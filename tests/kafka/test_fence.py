@@ -69,6 +69,7 @@ async def send_as(writer: FencedWriter, name: PartitionName, wire: Wire, sequenc
 
 
 INVALID_PRODUCER_EPOCH = 47
+LAST_EPOCHS = 32_750
 
 
 # -- the fence
@@ -309,6 +310,12 @@ async def test_a_writer_that_is_fenced_after_a_lost_answer_is_in_doubt_whether_i
 # -- time
 
 
+async def test_an_address_where_nobody_answers_is_reported() -> None:
+    with pytest.raises(LogUnavailableError, match=r"the brokers at 127.0.0.1:1 cannot be reached"):
+        async with wire_to("127.0.0.1:1"):
+            pass
+
+
 async def test_a_deadline_is_kept_when_the_broker_is_silent(
     proxied_wire: Wire, proxy: KafkaProxy, name: PartitionName
 ) -> None:
@@ -424,7 +431,7 @@ async def test_when_the_producer_id_changes_the_old_one_is_shut_out_for_good() -
         old, new = await writer_of(wire, name), await writer_of(wire, name)
         await old.claim((), soon())
         await old.append(records_of(old, "a"), soon())
-        while (await next_identity(wire, name)).producer_id == old.producer_id:
+        while (await next_identity(wire, name)).producer_id == old.producer_id:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(1.5)  # asking keeps the id alive
         await old.append(records_of(old, "b"), soon())  # nothing has shut it out yet
         await new.claim({old.producer_id}, soon())
@@ -466,3 +473,44 @@ async def test_a_topic_that_is_gone_is_named_in_the_error(wire: Wire, name: Part
     admin.delete_topics([name.topic])[name.topic].result(15)
     with pytest.raises((LogUnavailableError, AppendInDoubtError), match=r"UNKNOWN_TOPIC_OR_PARTITION|no known leader"):
         await writer.append(records_of(writer, "a"), soon(1))
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(0)
+async def test_when_the_epochs_run_out_writing_goes_on_under_another_producer_id(
+    wire: Wire, name: PartitionName, bootstrap: str
+) -> None:
+    """An epoch is an int16: the coordinator gives another producer id before it would begin from 0 again."""
+    old, new = await writer_of(wire, name), await writer_of(wire, name)
+    began, epochs = time.monotonic(), 0
+    while (await next_identity(wire, name)).epoch < LAST_EPOCHS:
+        epochs += 1
+    await old.claim((), soon())
+    await old.append(records_of(old, "a"), soon())
+    while (await next_identity(wire, name)).producer_id == old.producer_id:
+        epochs += 1
+    await old.append(records_of(old, "b"), soon())  # the id is old, but nothing has shut it out yet
+    await new.claim({old.producer_id}, soon())
+    assert new.producer_id != old.producer_id
+    for sequence in (0, 1, old._sequence):
+        assert await send_as(old, name, wire, sequence) == INVALID_PRODUCER_EPOCH
+    await new.append(records_of(new, "c"), soon())
+    found = read_all(bootstrap, name.topic)
+    assert plain_notes(found) == notes_that_count(found) == ["a", "b", "c"]
+    print(f"{epochs:,} epochs, the last claimed one {old._identity.epoch}, in {time.monotonic() - began:,.0f} s")
+
+
+async def test_a_former_owner_whom_the_broker_has_forgotten_is_kept_out_by_the_readers() -> None:
+    expiry = {"producer.id.expiration.ms": "1000", "producer.id.expiration.check.interval.ms": "100"}
+    async with KafkaCluster(settings=expiry) as cluster, wire_to(cluster.bootstrap) as wire:
+        name = new_partition(cluster.bootstrap)
+        old, new = await writer_of(wire, name), await writer_of(wire, name)
+        await old.claim((), soon())
+        await old.append(records_of(old, "a"), soon())
+        await new.claim((), soon())
+        async with asyncio.timeout(30):
+            while await send_as(old, name, wire, sequence=7) == INVALID_PRODUCER_EPOCH:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.2)
+        found = read_all(cluster.bootstrap, name.topic)
+        assert plain_notes(found) == ["a", "late"]
+        assert notes_that_count(found) == ["a"]

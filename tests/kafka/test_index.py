@@ -174,6 +174,20 @@ async def test_what_is_pending_is_bounded(tmp_path: Path) -> None:
         assert index.lag == 0
 
 
+async def test_large_events_count_for_more_so_that_the_memory_they_wait_in_is_bounded(tmp_path: Path) -> None:
+    megabyte = "x" * 1_000_000
+    async with Index(tmp_path / "i.db", LOG) as index:
+        await index.add_partitions(["task/0"])
+        most = 0
+        for number in range(60):
+            await index.put(progress(stored_events(commit_of(f"task-{number}", 0, 1, megabyte), number)))
+            most = max(most, index.lag)
+        assert most > 900
+        assert most <= index_module._MOST_PENDING + 1000
+        await index.flush()
+        assert index.lag == 0
+
+
 def mounted(path: Path, size: str) -> None:
     path.mkdir()
     mounting = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)], capture_output=True)
@@ -201,7 +215,7 @@ async def test_a_full_disk_is_reported_and_the_index_goes_on_when_there_is_room(
         assert index.positions == {"task/0": 0}
         (small_disk / "filler").unlink()
         async with asyncio.timeout(10):
-            while index.positions["task/0"] < 2000:
+            while index.positions["task/0"] < 2000:  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0.05)
         await index.flush()
         assert (await index.read("task/0", 0, 5000, None)).events == events

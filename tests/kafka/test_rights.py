@@ -41,7 +41,7 @@ async def prepare(cluster: KafkaCluster) -> None:
     log = KafkaLog(connection_to(cluster, user), prefix=PREFIX, categories=["task"], options=options)
     plan = await log.topics.apply()
     assert not plan.missing
-    await log.topics.prove_fence()
+    assert await log.topics.prove_fence()
 
 
 async def new_user(cluster: KafkaCluster, role: Role, without: str = "") -> str:
@@ -97,9 +97,19 @@ async def test_a_writer_that_lacks_a_right_is_told_which(
             await log.serving()
 
 
+async def test_a_user_without_rights_is_told_where_it_lacks_them(cluster: KafkaCluster, tmp_path: Path) -> None:
+    user = f"u-{uuid4().hex[:8]}"
+    await cluster.create_user(user)
+    with pytest.raises(ConfigurationError, match=r"shop\.replies cannot be seen \(TOPIC_AUTHORIZATION_FAILED"):
+        async with opened(connection_to(cluster, user), tmp_path):
+            pass
+
+
 async def test_an_owner_cannot_change_topics(cluster: KafkaCluster) -> None:
     user = await new_user(cluster, "owner")
     administration = Administration(connection_to(cluster, user))
+    log = KafkaLog(connection_to(cluster, user), prefix=PREFIX, categories=["task"])
+    assert not await log.topics.prove_fence()
     events = Names(PREFIX).events("task")
     for forbidden in (administration.change(events, {"cleanup.policy": "delete"}), administration.delete(events)):
         with pytest.raises(ConfigurationError, match=r"could not be .* \(TOPIC_AUTHORIZATION_FAILED"):

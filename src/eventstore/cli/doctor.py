@@ -43,8 +43,12 @@ async def _examine(session: Session) -> AsyncGenerator[Finding]:
         return
     try:
         if (upkeep := upkeep_of(store)) is not None:
+            unsafe = False
             async for finding in examine(upkeep):
+                unsafe |= finding.result == "fail"
                 yield finding
+            if unsafe:
+                return  # opening would be refused, or create what is missing
         async with store:
             yield await _integrity(store)
             async for finding in _events(store):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar, cast
 
@@ -116,6 +116,9 @@ class Administration:
             LogUnavailableError: The brokers cannot be reached.
         """
 
+        def shown(found: Mapping[str, Mapping[str, str]]) -> bool:
+            return topic not in found or settings.items() <= found[topic].items()
+
         def ask() -> None:
             entries = [
                 ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
@@ -124,6 +127,7 @@ class Administration:
             resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
             futures = self._admin.incremental_alter_configs([resource], request_timeout=self._seconds)
             self._result(futures[resource], f"{topic} could not be changed")
+            self._wait_until(lambda: shown(self._settings_of([topic])), f"{topic} does not have its new settings")
 
         await asyncio.to_thread(ask)
 
@@ -138,6 +142,7 @@ class Administration:
         def ask() -> None:
             futures = self._admin.delete_topics([topic], request_timeout=self._seconds)
             self._result(futures[topic], f"{topic} could not be deleted")
+            self._wait_until(lambda: not self._describe([topic]), f"{topic} is not gone")
 
         await asyncio.to_thread(ask)
 
@@ -146,16 +151,20 @@ class Administration:
         futures = cast("_Futures[str, None]", self._admin.create_topics(new, request_timeout=self._seconds))
         for name, future in futures.items():
             self._result(future, f"{name} could not be created", unless=KafkaError.TOPIC_ALREADY_EXISTS)
-        names, deadline = [topic.name for topic in topics], time.monotonic() + _SETTLING_SECONDS
-        while True:
+        names = [topic.name for topic in topics]
+
+        def led() -> bool:
             described = self._describe(names)
-            waiting = [name for name in names if name not in described or not _is_led(described[name])]
-            if not waiting:
-                return
+            return len(described) == len(names) and all(map(_is_led, described.values()))
+
+        self._wait_until(led, f"{', '.join(names)}: not every partition has a leader")
+
+    def _wait_until(self, holds: Callable[[], bool], complaint: str) -> None:
+        """The controller answers before the brokers know."""
+        deadline = time.monotonic() + _SETTLING_SECONDS
+        while not holds():
             if time.monotonic() > deadline:
-                message = (
-                    f"{', '.join(waiting)}: no leader within {_SETTLING_SECONDS:.0f} s; check that the brokers run"
-                )
+                message = f"{complaint} after {_SETTLING_SECONDS:.0f} s: check that all brokers run"
                 raise LogUnavailableError(message)
             time.sleep(_POLL_SECONDS)
 
@@ -188,7 +197,9 @@ class Administration:
         while not future.done():
             self._admin.poll(_POLL_SECONDS)
             if self._refusal is not None:
-                raise refusal_of(self._refusal, doing) from KafkaException(self._refusal)
+                # Said once: a broker that starts may not know its users yet, and know them the next time.
+                refusal, self._refusal = self._refusal, None
+                raise refusal_of(refusal, doing) from KafkaException(refusal)
         try:
             return future.result()
         except KafkaException as error:
@@ -208,7 +219,9 @@ class Administration:
 
 def _found(topic: TopicDescription, settings: Mapping[str, str] | None) -> FoundTopic:
     replication = min((len(partition.replicas) for partition in topic.partitions), default=0)
-    identity = TopicIdentity(str(topic.topic_id), len(topic.partitions))
+    # As Kafka's own tools write it.
+    topic_id = str(topic.topic_id).translate(str.maketrans("+/", "-_"))
+    identity = TopicIdentity(topic_id, len(topic.partitions))
     return FoundTopic(topic.name, identity, replication, _is_led(topic), settings)
 
 

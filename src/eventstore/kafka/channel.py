@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
-
-from eventstore.background import Background
-from eventstore.core.errors import AnswerLostError, LogUnavailableError, StoreClosedError
+from eventstore.core.errors import AnswerLostError, StoreClosedError
 from eventstore.core.records import Partition
 from eventstore.environment import Environment
 from eventstore.kafka.connection import Connection
 from eventstore.kafka.election import Delivery
 from eventstore.kafka.names import PartitionName
+from eventstore.kafka.records import Record
 from eventstore.kafka.replies import Replies
+from eventstore.kafka.sending import Sender
 from eventstore.ports import Answering
 
-_LOGGER: Final = logging.getLogger(__name__)
 _REPLY_TO: Final = "reply_to"
 _CORRELATION: Final = "correlation"
+_ANSWER_SECONDS: Final = 10.0
 _ASK_AGAIN: Final = b""
 """Answers a message that was sent in a former owner's time: whoever still waits sends it again, nobody else will."""
 
@@ -34,15 +31,17 @@ class Channel:
 
     Args:
         connection: Where and how.
+        sender: Sends messages; opened and closed with the channel.
         replies: The replies topic and how many partitions it has.
         is_local: Tells whether this process owns a partition.
         parse: Reads partition names.
-        environment: Randomness.
+        environment: Clock and randomness.
     """
 
     def __init__(
         self,
         connection: Connection,
+        sender: Sender,
         replies: tuple[str, int],
         is_local: Callable[[Partition], bool],
         parse: Callable[[Partition], PartitionName],
@@ -52,14 +51,13 @@ class Channel:
         self._topic, partitions = replies
         self._is_local: Final = is_local
         self._parse: Final = parse
-        self._entropy: Final = environment.entropy
-        self._number: Final = self._entropy.bits(32) % partitions
+        self._environment: Final = environment
+        self._number: Final = environment.entropy.bits(32) % partitions
         self._waiting: Final[dict[bytes, asyncio.Future[bytes]]] = {}
-        self._background: Final = Background()
+        self._sender: Final = sender
         self._resources: Final = AsyncExitStack()
         self._answering: Answering | None = None
         self._join: Callable[[], None] = lambda: None
-        self._producer: Any = None  # aiokafka has no types; nothing of it leaves this file
 
     async def __aenter__(self) -> Self:
         """Connect, and listen to replies.
@@ -70,14 +68,7 @@ class Channel:
         async with AsyncExitStack() as resources:
             listener = Replies(self._connection.confluent(), self._topic, self._number, self._heard)
             await resources.enter_async_context(listener)
-            self._producer = AIOKafkaProducer(**self._connection.aiokafka(), acks="all", enable_idempotence=True)
-            try:
-                await self._producer.start()
-            except KafkaError as error:
-                message = f"the brokers cannot be reached: {error}"
-                raise LogUnavailableError(message) from error
-            resources.push_async_callback(self._producer.stop)
-            resources.push_async_callback(self._background.close)
+            await resources.enter_async_context(self._sender)
             self._resources.push_async_exit(resources.pop_all())
         return self
 
@@ -105,37 +96,36 @@ class Channel:
 
     async def ask(self, partition: Partition, key: str, message: bytes, timeout: float) -> bytes:  # noqa: ASYNC109 - travels with the message
         """Bring a message to the owner and give its answer; see `CommandChannel.ask`."""
-        name = self._parse(partition)
+        name, clock = self._parse(partition), self._environment.clock
+        deadline = clock.monotonic() + timeout
         try:
             async with asyncio.timeout(timeout):
                 while True:
-                    answer = await self._ask_once(name, key.encode(), message)
+                    answer = await self._ask_once(name, key.encode(), message, deadline - clock.monotonic())
                     if answer != _ASK_AGAIN:
                         return answer
         except TimeoutError:
             lost = f"{partition}: its owner did not answer within {timeout:g} s"
             raise AnswerLostError(lost) from None
 
-    async def _ask_once(self, name: PartitionName, key: bytes, message: bytes) -> bytes:
-        correlation = b"%032x" % self._entropy.bits(128)
+    async def _ask_once(self, name: PartitionName, key: bytes, message: bytes, seconds: float) -> bytes:
+        correlation = b"%032x" % self._environment.entropy.bits(128)
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._waiting[correlation] = answer
-        try:
-            headers = [(_REPLY_TO, b"%d" % self._number), (_CORRELATION, correlation)]
-            await self._send(name.commands_topic, name.number, key, message, headers)
-            return await answer
-        finally:
-            del self._waiting[correlation]
+        headers = [(_REPLY_TO, b"%d" % self._number), (_CORRELATION, correlation)]
+        sent = self._sender.post(name.commands_topic, name.number, Record(key, message, headers), seconds)
 
-    async def _send(
-        self, topic: str, number: int, key: bytes, value: bytes, headers: Sequence[tuple[str, bytes]]
-    ) -> None:
+        def give_up(sent: asyncio.Future[None]) -> None:
+            if not sent.cancelled() and not answer.done() and (error := sent.exception()):
+                answer.set_exception(error)
+
+        sent.add_done_callback(give_up)
         try:
-            await self._producer.send_and_wait(topic, value, key=key, partition=number, headers=headers)
-        except KafkaError as error:
-            # It may still be on its way: the producer gives a batch up without knowing its fate.
-            message = f"a message to {topic} was not acknowledged: {error}"
-            raise AnswerLostError(message) from error
+            return await answer  # it may be here before the broker's word that the message is stored
+        finally:
+            sent.cancel()
+            answer.cancel()
+            del self._waiting[correlation]
 
     async def answer(self, partition: Partition, delivery: Delivery, new: bool) -> None:  # noqa: FBT001 - see AnswerDelivery
         """Answer one message of another process; one that is not new has to be asked again."""
@@ -143,11 +133,8 @@ class Channel:
         answer = await self._answering(partition, delivery.value) if new else _ASK_AGAIN
         number, correlation = delivery.headers.get(_REPLY_TO), delivery.headers.get(_CORRELATION)
         if number is not None and number.isdigit() and correlation is not None:
-            # Whoever asked asks again if this gets lost, also if the brokers do not take it now.
-            try:
-                await self._producer.send(self._topic, answer, key=correlation, partition=int(number))
-            except KafkaError as error:
-                _LOGGER.warning("%s: an answer could not be sent: %s", partition, error)
+            # Whoever asked asks again if this gets lost.
+            self._sender.post(self._topic, int(number), Record(correlation, answer, []), _ANSWER_SECONDS)
 
     def _heard(self, correlation: bytes, answer: bytes) -> None:
         waiting = self._waiting.get(correlation)

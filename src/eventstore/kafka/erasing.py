@@ -47,7 +47,7 @@ async def erase(partition: OwnedPartition, index: Index, read_key: ReadKey, stre
 
     await partition.replace(prepare)
     try:
-        await partition.all_settled()
+        await partition.present.settled()
         return await find() is not None
     except LogUnavailableError as error:
         raise AppendOutcomeUnknownError((), str(error)) from error

@@ -17,6 +17,10 @@ NO_LEADER: Final = -103
 """Ours: nobody is known to lead the partition."""
 
 
+class ForbiddenError(ConfigurationError):
+    """This user lacks a right. Internal: users catch `ConfigurationError`."""
+
+
 class Reaction(Enum):
     """What an answer means for the request that it answers."""
 
@@ -153,6 +157,8 @@ def refusal_of(error: KafkaError, doing: str) -> EventStoreError:
     """
     answer = answer_for(error.code())
     message = f"{doing} ({answer.name}: {error.str()}): {answer.remedy}"
+    if error.code() in _FORBIDDEN:
+        return ForbiddenError(message)
     return ConfigurationError(message) if answer.reaction is Reaction.REFUSED else LogUnavailableError(message)
 
 

@@ -52,7 +52,7 @@ class Follower:
     ) -> None:
         self._settings: Final = {**settings, **_SETTINGS, "group.id": "eventstore-follower-never-joins"}
         self._index: Final = index
-        self._on_failure: Final = on_failure
+        self.on_failure = on_failure
         self.on_missing: Callable[[], None] = lambda: None
         """Called on the loop when a topic or partition is unknown to the brokers."""
         self._commands: Final[SimpleQueue[Callable[[Consumer], None]]] = SimpleQueue()
@@ -138,7 +138,7 @@ class Follower:
                 return
 
     def _report(self, error: EventStoreError) -> None:
-        self._on_loop(partial(self._on_failure, error))
+        self._on_loop(partial(self.on_failure, error))
 
     def _on_loop(self, callback: Callable[[], None]) -> None:
         assert self._loop is not None  # noqa: S101 - started by __aenter__

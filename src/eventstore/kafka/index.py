@@ -36,7 +36,7 @@ _LOGGER: Final = logging.getLogger(__name__)
 _BUSY_SECONDS: Final = 10.0
 _RETRY_SECONDS: Final = 1.0
 _MOST_PENDING: Final = 20_000
-"""So many events may wait to be written: the bound on how far the index lags behind what was read or appended."""
+"""So much may wait to be written, in events of up to a kilobyte, of which a larger one counts as several."""
 _MOVE: Final = "UPDATE partitions SET next_offset = ?, lease = ?, open_producers = ?, skipped = ? WHERE slot = ?"
 
 
@@ -56,6 +56,11 @@ class Progress:
     next_offset: int
     rule: LeaseRule
 
+    @property
+    def size(self) -> int:
+        """How much of it there is, in events of up to a kilobyte."""
+        return len(self.events) + sum(len(event.envelope) for event in self.events) // 1024
+
 
 class Index:
     """Reads streams of all partitions, complete up to a known offset of each.
@@ -74,7 +79,7 @@ class Index:
         self._background: Final = Background()
         self._places: Places = {}
         self._pending: list[Progress] = []
-        self._pending_events = 0
+        self._pending_size = 0
         self._offered = self._written = 0
         self._wanted: Final = asyncio.Event()
         self._moved = asyncio.Event()
@@ -135,7 +140,7 @@ class Index:
 
     async def put(self, progress: Progress) -> None:
         """Take more of a partition in, in order; waits while too much is pending."""
-        while self._pending_events >= _MOST_PENDING:
+        while self._pending_size >= _MOST_PENDING:
             if self._failure is not None and not self._failure.retriable:
                 raise self._failure
             await self._moved.wait()
@@ -145,13 +150,13 @@ class Index:
         """Take more of a partition in, in order, at once."""
         self._offered += 1
         self._pending.append(progress)
-        self._pending_events += len(progress.events)
+        self._pending_size += progress.size
         self._wanted.set()
 
     @property
     def lag(self) -> int:
-        """How many events wait to be written."""
-        return self._pending_events
+        """How much waits to be written, in events of up to a kilobyte."""
+        return self._pending_size
 
     async def reached(self, partition: Partition, offset: int) -> None:
         """Return once everything before an offset is in the index."""
@@ -183,7 +188,7 @@ class Index:
                 for progress in pending:
                     self.positions[progress.partition] = progress.next_offset
                     self.rules[progress.partition] = progress.rule
-                    self._pending_events -= len(progress.events)
+                    self._pending_size -= progress.size
                 self._written += len(pending)
                 self._wake()
         except Exception as error:

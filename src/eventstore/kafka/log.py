@@ -14,8 +14,9 @@ from eventstore.core.streams import check_category
 from eventstore.environment import Environment
 from eventstore.kafka.connection import Connection
 from eventstore.kafka.names import Names
+from eventstore.kafka.opening import Place, open_session
 from eventstore.kafka.options import KafkaOptions
-from eventstore.kafka.session import Place, Session, open_session
+from eventstore.kafka.session import Session
 from eventstore.kafka.upkeep import TopicUpkeep
 from eventstore.ports import CommandChannel, CommitOutcome, Page, StreamCommit, StreamQuery, StreamSummary, Volume
 

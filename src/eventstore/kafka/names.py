@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 from aiokafka.partitioner import murmur2  # pyright: ignore[reportUnknownVariableType]
@@ -14,7 +15,7 @@ from eventstore.core.records import Partition
 _PREFIX: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,98}[a-z0-9])?")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PartitionName:
     """One partition of a category's events topic; written `category/number`."""
 
@@ -37,7 +38,7 @@ class PartitionName:
         """Whose epochs fence the partition's writers."""
         return f"{self.topic}.{self.number}"
 
-    @property
+    @cached_property
     def text(self) -> Partition:
         """The name that positions and tokens use."""
         return f"{self.category}/{self.number}"

@@ -17,8 +17,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from itertools import compress
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, TypeAlias
 from uuid import UUID
 
 from eventstore.background import finished
@@ -31,28 +30,26 @@ from eventstore.core.errors import (
 )
 from eventstore.core.records import StoredEvent
 from eventstore.environment import Environment
-from eventstore.kafka.arbitration import Heads, arbitrate
+from eventstore.kafka.arbitration import arbitrate
 from eventstore.kafka.fence import AppendInDoubtError, FencedWriter, State
 from eventstore.kafka.following import Follower
 from eventstore.kafka.index import Index, Progress
 from eventstore.kafka.names import PartitionName
+from eventstore.kafka.present import Present
 from eventstore.kafka.records import LeaseRule, Record, event_records, stored_events
-from eventstore.ports import Appended, CommitOutcome, Conflicted, StreamCommit, StreamQuery
+from eventstore.ports import Appended, CommitOutcome, Conflicted, StreamCommit
 
 _LOGGER: Final = logging.getLogger(__name__)
 _MOST_BEHIND: Final = 100_000
-"""So many acknowledged events may be missing in the index before commits wait for it."""
+"""So much that was acknowledged may be missing in the index before commits wait for it; see `Index.lag`."""
 _CLAIM_PAUSE: Final = 0.25
 _DECIDED_BEFORE_SECONDS: Final = 60.0
 """For so long after a partition began to be served, commands may come that were looked up before, in vain, and decided
 on what appeared in the log since: their own events, for example, which had been under way. No command lives longer."""
 PROGRESS_SECONDS: Final = 5.0
 """So often a restore that takes long says how far it is."""
-
-
-E = TypeVar("E")
 Prepare: TypeAlias = Callable[[str], Awaitable[tuple[Sequence[Record], Sequence[StoredEvent]]]]
-ReadIndex: TypeAlias = Callable[[Sequence[StreamQuery]], Awaitable[Sequence[Sequence[E]]]]
+"""Gives, for the lease in force, records to append and the events as they are afterwards."""
 
 
 class Stage(Enum):
@@ -97,14 +94,13 @@ class OwnedPartition:
     def __init__(self, name: PartitionName, writer: FencedWriter, means: Means) -> None:
         self.name: Final = name
         self.stage = Stage.ASSIGNED
+        self.present: Final = Present(name, means.index)
         self._writer: Final = writer
         self._means: Final = means
-        self._heads: Final = Heads()
         self._turn: Final = asyncio.Lock()
         self._serving: Final = asyncio.Event()
         self._wanted: Final = asyncio.Event()
         self._wanted.set()
-        self._end = 0
         self._skipped = 0
         self._served_at = 0.0
         self._first_own_message = 0
@@ -161,8 +157,8 @@ class OwnedPartition:
             deadline = self._deadline()
             await self._refuse_unless_serving(deadline)
             if self._means.index.lag > _MOST_BEHIND:
-                await self.all_settled()
-            versions = await self._versions(commits)
+                await self.present.settled()
+            versions = await self.present.versions(commits)
             known = await self._known_commands(commits, versions)
             outcomes, accepted = arbitrate(commits, versions, known)
             try:
@@ -194,7 +190,7 @@ class OwnedPartition:
         async with self._turn:
             deadline = self._deadline()
             await self._refuse_unless_serving(deadline)
-            await self.all_settled()
+            await self.present.settled()
             records, events = await prepare(self._writer.lease)
             try:
                 if not records:  # which only an owner can know
@@ -202,7 +198,7 @@ class OwnedPartition:
                     return
                 offset = await self._writer.append(records, deadline)
                 self._refuse_loss(offset)
-                if offset > self._end:
+                if offset > self.present.end:
                     message = f"{self.name}: somebody else wrote to the partition meanwhile"
                     raise AppendInDoubtError(message)  # noqa: TRY301 - resolved as any other doubt
                 self._moved_to(offset + len(records), events)
@@ -227,14 +223,14 @@ class OwnedPartition:
             if any(isinstance(outcome, Appended) for outcome in outcomes):
                 end = await self._writer.barrier(deadline)
                 self._refuse_loss(end)
-                if end > self._end:
+                if end > self.present.end:
                     await self._review(accepted, outcomes, end + 1)
                 else:
                     self._moved_to(end + 1, ())
             return
         offset = await self._writer.append(records, deadline)
         self._refuse_loss(offset)
-        if offset > self._end:
+        if offset > self.present.end:
             await self._review(accepted, outcomes, offset + len(records))
             return
         events: list[StoredEvent] = []
@@ -243,13 +239,13 @@ class OwnedPartition:
             events += stored
             offset += len(stored)
             outcomes[position] = Appended(offset)
-            self._heads.moved(stored)
+            self.present.appended(stored)
         self._moved_to(offset, events)
 
     def _refuse_loss(self, offset: int) -> None:
-        if offset < self._end:
+        if offset < self.present.end:
             message = (
-                f"{self.name} ends at offset {offset}, and was acknowledged up to {self._end}: the topic was made anew, or "
+                f"{self.name} ends at offset {offset}, and was acknowledged up to {self.present.end}: the topic was made anew, or "
                 "the brokers lost what they acknowledged. Nothing written now counts: eventstore topics check"
             )
             raise CorruptLogError(message)
@@ -277,12 +273,11 @@ class OwnedPartition:
 
     def _moved_to(self, end: int, events: Sequence[StoredEvent]) -> None:
         """Let the index follow: what is acknowledged gets there behind the acknowledgement, in order."""
-        self._end = end
+        self.present.moved_to(end)
         if self.stage is Stage.RELEASED:  # it outlasted the hand-over: the follower brings it to the index
             return
         rule = LeaseRule(self.name.category, self._writer.lease, {self._writer.producer_id}, self._skipped)
         self._means.index.offer(Progress(str(self.name), events, end, rule))
-        self._heads.forget_before(self._means.index.positions[str(self.name)])
 
     async def _settle(
         self, accepted: Sequence[tuple[int, StreamCommit]], outcomes: list[CommitOutcome], doubt: AppendInDoubtError
@@ -350,7 +345,7 @@ class OwnedPartition:
             self._refuse_if_ending()
             read = index.positions[name]
             claimed = await self._writer.claim(index.rules[name].open_producers, deadline)
-            self._end = read
+            self.present.end = read
             self._refuse_loss(claimed.offset)
             self.stage = Stage.RESTORING
             # Asked after the claim: what is sent from here on, no former owner can have answered.
@@ -382,14 +377,16 @@ class OwnedPartition:
         if index.rules[name].lease != lease:
             message = f"{self.name} was claimed by another process meanwhile"
             raise OwnershipLostError(message)
-        self._skipped, self._end = index.rules[name].skipped, index.positions[name]
-        self._heads.clear()
+        self._skipped = index.rules[name].skipped
+        self.present.begin(index.positions[name])
         self._served_at = self._means.environment.clock.monotonic()
         self._wanted.clear()
         if not self._ending:
             self.stage = Stage.SERVING
             self.takeover_seconds = self._writer.seconds_since_claim
-            _LOGGER.info("%s: served %.3f s after its claim, from offset %d", name, self.takeover_seconds, self._end)
+            _LOGGER.info(
+                "%s: served %.3f s after its claim, from offset %d", name, self.takeover_seconds, self.present.end
+            )
             self._serving.set()
 
     def _refuse_if_ending(self) -> None:
@@ -405,22 +402,6 @@ class OwnedPartition:
             self.stage = Stage.CLAIMING
         self._wanted.set()
 
-    async def _versions(self, commits: Sequence[StreamCommit]) -> dict[str, int]:
-        versions: dict[str, int] = {}
-        missing: list[str] = []
-        for commit in commits:
-            version = self._heads.get(commit.stream)
-            if version is None:
-                missing.append(commit.stream)
-            else:
-                versions[commit.stream] = version
-        if missing:
-            forgotten = self._heads.forgotten
-            found = await self._means.index.read_versions(missing)
-            self._heads.learn(found, forgotten)
-            versions.update(found)
-        return versions
-
     async def _known_commands(
         self, commits: Sequence[StreamCommit], versions: Mapping[str, int]
     ) -> Mapping[bytes, object]:
@@ -429,44 +410,7 @@ class OwnedPartition:
         doubtful = [commit for commit in commits if just_begun or versions[commit.stream] != commit.expected_version]
         if not doubtful:
             return {}
-        return await self.find_commands([commit.command_id for commit in doubtful])
-
-    async def find_commands(self, command_ids: Sequence[bytes]) -> Mapping[bytes, Sequence[StoredEvent]]:
-        """Find the events of commands, those included that the index does not have yet."""
-        # First what is on its way to the index: it may get there while the index is asked.
-        recent = self._heads.recent(command_ids)
-        missing = [key for key in command_ids if key not in recent]
-        return {**await self._means.index.find_commands(missing), **recent} if missing else recent
-
-    async def read(self, queries: Sequence[StreamQuery], read: ReadIndex[E]) -> Sequence[Sequence[E]]:
-        """Read streams of this partition from the index, every acknowledged event included.
-
-        Args:
-            queries: What to read.
-            read: Reads it from the index.
-        """
-        heads = self._heads
-        unread = [not heads.stands_at(query.stream, query.after_version) for query in queries]
-        missing = [*compress(queries, unread)]
-        if not missing:
-            return [[] for _ in queries]
-        forgotten, end = heads.forgotten, heads.behind_until([query.stream for query in missing])
-        if end:
-            await self._means.index.reached(str(self.name), end)
-        found = await read(missing)
-        # Whoever reads a stream to its end usually appends to it next.
-        ends = {
-            query.stream: query.after_version + len(events)
-            for query, events in zip(missing, found, strict=True)
-            if (query.limit is None or len(events) < query.limit) and (events or not query.after_version)
-        }
-        heads.learn(ends, forgotten)
-        pages = iter(found)
-        return [next(pages) if asked else [] for asked in unread]
-
-    async def all_settled(self) -> None:
-        """Return when the index has every acknowledged event."""
-        await self._means.index.reached(str(self.name), self._end)
+        return await self.present.find_commands([commit.command_id for commit in doubtful])
 
     def _deadline(self) -> float:
         return self._means.environment.clock.monotonic() + self._means.commit_seconds

@@ -35,7 +35,7 @@ _OPERATIONS: Final[Mapping[Role, Mapping[Resource, Sequence[str]]]] = {
     },
     # Write and the transactional ids only prove the fence on a topic of its own.
     "administrator": {
-        "topic": ("Create", "Delete", "Alter", "AlterConfigs", "Describe", "DescribeConfigs", "Write"),
+        "topic": ("Create", "Delete", "AlterConfigs", "Describe", "DescribeConfigs", "Write"),
         "transactional_id": ("Describe", "Write"),
     },
 }

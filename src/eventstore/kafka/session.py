@@ -1,63 +1,30 @@
-"""A Kafka log while it is open: everything that runs, in the order in which it is opened, closed in the reverse."""
+"""A Kafka log while it is open: which partitions there are, and reads that are complete up to a known moment."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 from typing import Final
 
-from eventstore.core.errors import ConfigurationError, CorruptLogError, EventStoreError, LogUnavailableError
+from eventstore.core.errors import ConfigurationError, CorruptLogError, LogUnavailableError
 from eventstore.core.records import Partition, StoredEvent
 from eventstore.core.streams import parse_stream
 from eventstore.environment import Environment
-from eventstore.kafka.administration import Administration
 from eventstore.kafka.channel import Channel
-from eventstore.kafka.connection import Connection
-from eventstore.kafka.election import Election, GroupSettings
-from eventstore.kafka.erasing import ReadKey, erase, key_reader
+from eventstore.kafka.erasing import ReadKey, erase
 from eventstore.kafka.errors import Reaction, answer_for
-from eventstore.kafka.fence import FencedWriter
-from eventstore.kafka.following import Follower
 from eventstore.kafka.index import Index
 from eventstore.kafka.names import Names, PartitionName
-from eventstore.kafka.options import KafkaOptions
 from eventstore.kafka.ownership import Ownership
-from eventstore.kafka.partition import E, Means, ReadIndex
-from eventstore.kafka.provision import open_topics
-from eventstore.kafka.schema import read_known
-from eventstore.kafka.watching import TopicWatch
+from eventstore.kafka.present import E, ReadIndex
 from eventstore.kafka.wire import Wire
-from eventstore.kafka.workplace import claim_index_file
 from eventstore.ports import Clock, StreamQuery
 
 _END_SECONDS: Final = 5.0
 _RETRY_SECONDS: Final = 0.05
 _KNOWN_STREAMS: Final = 50_000
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a log is and what it is made of.
-
-    Attributes:
-        connection: The brokers.
-        names: Names of topics and groups.
-        categories: Which categories there are.
-        options: Times, sizes, directories.
-        environment: Clock and randomness.
-    """
-
-    connection: Connection
-    names: Names
-    categories: Sequence[str]
-    options: KafkaOptions
-    environment: Environment
 
 
 class Partitions:
@@ -136,7 +103,7 @@ class Session:
         self.ownership.check()
         names = {self.partitions.of(query.stream) for query in queries}
         if len(names) == 1 and (served := self.ownership.served(next(iter(names)).text)):
-            return await served.read(queries, read)
+            return await served.present.read(queries, read)
         for name in names:
             await self.settled(name.text)
         await self._up_to_date([name for name in names if not self.ownership.serves(name.text)])
@@ -153,7 +120,7 @@ class Session:
         """Return when the index has every event that this process acknowledged, and all from before it was opened."""
         self.ownership.check()
         if served := self.ownership.served(partition):
-            await served.all_settled()
+            await served.present.settled()
         elif partition not in self.restored:
             # An erased event that the brokers have removed is missing until the record of its place is read.
             await self._up_to_date([self.partitions.parse(partition)])
@@ -165,7 +132,7 @@ class Session:
         """Find the events of commands of one partition."""
         self.ownership.check()
         if served := self.ownership.served(partition):
-            return await served.find_commands(command_ids)
+            return await served.present.find_commands(command_ids)
         await self._up_to_date([self.partitions.parse(partition)])
         return await self.index.find_commands(command_ids)
 
@@ -186,7 +153,7 @@ class Session:
         return {name.text: end for name, end in zip(names, ends, strict=True)}
 
     async def _end_of(self, name: PartitionName) -> int:
-        return await _end_of(self.wire, self.environment.clock, name.topic, name.number)
+        return await end_of(self.wire, self.environment.clock, name.topic, name.number)
 
     async def refuse_lost_ends(self) -> None:
         """Make sure that the log still holds everything that the index was read from.
@@ -204,7 +171,12 @@ class Session:
                 raise CorruptLogError(message)
 
 
-async def _end_of(wire: Wire, clock: Clock, topic: str, number: int) -> int:
+async def end_of(wire: Wire, clock: Clock, topic: str, number: int) -> int:
+    """Ask where a partition of a topic ends, until its leader answers or a while has passed.
+
+    Raises:
+        LogUnavailableError: It could not be asked.
+    """
     deadline = clock.monotonic() + _END_SECONDS
     while True:
         reply = await wire.end_offset(topic, number)
@@ -216,76 +188,3 @@ async def _end_of(wire: Wire, clock: Clock, topic: str, number: int) -> int:
             raise LogUnavailableError(message)
         await clock.sleep(_RETRY_SECONDS)
         await wire.refresh()
-
-
-@asynccontextmanager
-async def open_session(place: Place) -> AsyncGenerator[Session]:
-    """Open everything that a log needs; if something cannot be opened, nothing stays open.
-
-    Args:
-        place: Where the log is.
-
-    Yields:
-        The open session.
-
-    Raises:
-        ConfigurationError: Settings or topics are unsafe.
-        CorruptLogError: The brokers lost what was read from them.
-        LogUnavailableError: The brokers cannot be reached.
-    """
-    options, names, environment = place.options, place.names, place.environment
-    confluent = place.connection.confluent()
-    me = f"{socket.gethostname()}:{os.getpid()}:{environment.entropy.bits(32):08x}"
-    async with AsyncExitStack() as resources:
-        enter = resources.enter_async_context
-        path = resources.enter_context(claim_index_file(Path(options.directory), names.prefix))
-        administration = Administration(place.connection)
-        known = await asyncio.to_thread(read_known, path)
-        topics = await open_topics(administration, names, place.categories, options, known)
-        partitions = Partitions(names, topics.partitions)
-        wire = await enter(Wire(place.connection))
-        await wire.know([topic(category) for category in place.categories for topic in (names.events, names.commands)])
-        index = await enter(Index(path, topics.log_id))
-        await index.remember(topics.sources)
-        await index.add_partitions([name.text for name in partitions.all])
-
-        def no_longer_followed(error: EventStoreError) -> None:
-            index.fail(error)
-            ownership.failed(error)
-
-        follower = await enter(Follower(confluent, index, no_longer_followed))
-        ownership = Ownership(
-            names,
-            lambda name: FencedWriter(wire, name, me, environment),
-            Means(
-                index,
-                follower,
-                lambda name: _end_of(wire, environment.clock, name.commands_topic, name.number),
-                environment,
-                options.commit_seconds,
-            ),
-            options.drain_seconds,
-        )
-        channel = await enter(
-            Channel(place.connection, (names.replies, topics.replies), ownership.is_local, names.parse, environment)
-        )
-        ownership.answer_with(channel.answer)
-        read_key = key_reader(confluent)
-        session = Session(topics.log_id, partitions, wire, index, ownership, channel, read_key, environment)
-        watch = await enter(TopicWatch(administration, topics.identities, ownership.failed, environment))
-        wire.on_missing = follower.on_missing = watch.suspect
-        await session.refuse_lost_ends()
-        for name in partitions.all:
-            await follower.follow(name)
-        resources.push_async_callback(ownership.close)
-        group = GroupSettings(
-            names.owners_group,
-            [names.commands(category) for category in place.categories],
-            options.session_seconds,
-            options.drain_seconds,
-            options.member,
-        )
-        election = Election(confluent, group, ownership)
-        resources.push_async_callback(election.close)
-        channel.when_serving(election.join)
-        yield session

@@ -10,10 +10,12 @@ from typing import Final
 from eventstore.environment import Environment
 from eventstore.kafka.administration import Administration
 from eventstore.kafka.connection import Connection
+from eventstore.kafka.errors import ForbiddenError
 from eventstore.kafka.names import Names
 from eventstore.kafka.options import KafkaOptions
 from eventstore.kafka.proof import prove_fence
 from eventstore.kafka.provision import Plan, plan_topics
+from eventstore.kafka.rights import Role, grant_command, rights_of
 from eventstore.kafka.schema import Known, read_known
 from eventstore.kafka.wire import Wire
 
@@ -66,17 +68,30 @@ class TopicUpkeep:
             await administration.change(topic, changes)
         return await self._plan(administration)
 
-    async def prove_fence(self) -> None:
-        """Return if the cluster keeps former owners out.
+    async def prove_fence(self) -> bool:
+        """Return True if the cluster keeps former owners out, False if this user may not create a topic to try it on.
 
         Raises:
-            ConfigurationError: It does not, or this user may not try it.
+            ConfigurationError: It does not, or the connection is refused.
             LogUnavailableError: The brokers cannot be reached.
         """
         administration = Administration(self._connection)
         await administration.cluster()  # names what is wrong with the connection
         async with Wire(self._connection) as wire:
-            await prove_fence(wire, administration, self._names, self._environment)
+            try:
+                await prove_fence(wire, administration, self._names, self._environment)
+            except ForbiddenError:
+                return False
+        return True
+
+    def grants(self, role: Role, user: str) -> list[str]:
+        """Give the commands of Kafka's own tools that grant a role's least rights; nothing is granted here.
+
+        Args:
+            role: What the user is to do.
+            user: Who.
+        """
+        return [grant_command(right, user, self._connection.bootstrap) for right in rights_of(role, self._names)]
 
     async def _plan(self, administration: Administration) -> Plan:
         known = await asyncio.to_thread(self._known)

@@ -15,7 +15,7 @@ from eventstore.environment import Environment
 from eventstore.kafka.administration import Administration
 from eventstore.kafka.topics import Problem, TopicIdentity, identity_problems
 
-_INTERVAL_SECONDS: Final = 30.0
+INTERVAL_SECONDS: Final = 30.0
 _LEAST_SECONDS: Final = 1.0
 """Between two looks: a broker that has just started may not know a topic for a moment."""
 _LOGGER: Final = logging.getLogger(__name__)
@@ -29,6 +29,7 @@ class TopicWatch:
         identities: What must not change.
         on_change: Called once, on the loop.
         environment: The clock.
+        seconds: How long a change may go unnoticed that nothing hints at.
     """
 
     def __init__(
@@ -37,11 +38,13 @@ class TopicWatch:
         identities: Mapping[str, TopicIdentity],
         on_change: Callable[[EventStoreError], None],
         environment: Environment,
+        seconds: float = INTERVAL_SECONDS,
     ) -> None:
         self._administration: Final = administration
         self._identities: Final = identities
         self._on_change: Final = on_change
         self._clock: Final = environment.clock
+        self._seconds: Final = seconds
         self._suspected: Final = asyncio.Event()
         self._background: Final = Background()
 
@@ -74,7 +77,7 @@ class TopicWatch:
 
     async def _next_look(self) -> None:
         with suppress(TimeoutError):
-            async with asyncio.timeout(_INTERVAL_SECONDS):
+            async with asyncio.timeout(self._seconds):
                 await self._suspected.wait()
         self._suspected.clear()
 
