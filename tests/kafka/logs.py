@@ -13,31 +13,47 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from eventstore.core.errors import EventStoreError
-from eventstore.core.records import StoredEvent
+from eventstore.core.records import Partition, StoredEvent
 from eventstore.kafka import KafkaLog, KafkaOptions
+from eventstore.kafka.names import Names
 from eventstore.kafka.records import LeaseRule
+from eventstore.kafka.topics import Kind, wanted_topics
 from eventstore.ports import StreamCommit, StreamQuery
-from tests.kafka.partitions import SETTINGS, Found, commit_of, read_all
+from tests.kafka.partitions import Found, commit_of, read_all
 
 TOPIC_SECONDS = 15
 
 
-def new_prefix(bootstrap: str, partitions: int = 1, category: str = "task", **settings: str) -> str:
-    """Create the topics of a log with one category; settings of the events topic with `_` for `.`."""
-    prefix = f"t{uuid4().hex[:8]}"
-    config = SETTINGS | {key.replace("_", "."): value for key, value in settings.items()}
-    topics = [
-        NewTopic(f"{prefix}.{category}.events", partitions, 1, config=config),
-        NewTopic(f"{prefix}.{category}.commands", partitions, 1),
-        NewTopic(f"{prefix}.replies", 16, 1),
+def new_topics(prefix: str, partitions: int = 1, category: str = "task", **settings: str) -> list[NewTopic]:
+    """Give the topics of a log with one category; settings of the events topic with `_` for `.`."""
+    changed = {key.replace("_", "."): value for key, value in settings.items()}
+    wanted = wanted_topics(Names(prefix), [category], KafkaOptions(partitions=partitions), 1)
+    return [
+        NewTopic(
+            topic.name,
+            topic.partitions,
+            topic.replication,
+            config={**topic.settings, **(changed if topic.kind is Kind.EVENTS else {})},
+        )
+        for topic in wanted
     ]
+
+
+def create(bootstrap: str, topics: Sequence[NewTopic]) -> None:
+    """Create topics; the broker shows them when this returns."""
     admin = AdminClient({"bootstrap.servers": bootstrap})
-    for created in admin.create_topics(topics).values():
+    for created in admin.create_topics(list(topics)).values():
         created.result(TOPIC_SECONDS)
     deadline = time.monotonic() + TOPIC_SECONDS
     while not {topic.topic for topic in topics} <= set(admin.list_topics(timeout=TOPIC_SECONDS).topics):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def new_prefix(bootstrap: str, partitions: int = 1, category: str = "task", **settings: str) -> str:
+    """Create the topics of a log with one category; settings of the events topic with `_` for `.`."""
+    prefix = f"t{uuid4().hex[:8]}"
+    create(bootstrap, new_topics(prefix, partitions, category, **settings))
     return prefix
 
 
@@ -46,7 +62,13 @@ async def reading(bootstrap: str, prefix: str, directory: Path, **options: float
     """Open a log with the category `task`, whoever owns its partitions."""
     chosen = KafkaOptions(directory=directory, **options)  # type: ignore[arg-type]
     async with KafkaLog(bootstrap, prefix=prefix, categories=["task"], options=chosen) as log:
+        log.channel.serve(refuse)
         yield log
+
+
+async def refuse(partition: Partition, message: bytes) -> bytes:
+    """Answer nobody, since nobody asks."""
+    raise AssertionError(partition, message)
 
 
 @asynccontextmanager

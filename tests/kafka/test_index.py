@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
 
 from eventstore.core.errors import ConfigurationError, CorruptLogError, EventStoreError, LogUnavailableError
 from eventstore.core.records import StoredEvent
@@ -29,8 +29,19 @@ from eventstore.kafka.workplace import claim_index_file
 from eventstore.ports import StreamQuery
 from eventstore.sqlite import SqliteLog
 from tests.conftest import ProxiedKafka
-from tests.kafka.logs import counted, indexed, new_prefix, opened, plant, versions, write, write_until_done
-from tests.kafka.partitions import SETTINGS, commit_of
+from tests.kafka.logs import (
+    counted,
+    create,
+    indexed,
+    new_prefix,
+    new_topics,
+    opened,
+    plant,
+    versions,
+    write,
+    write_until_done,
+)
+from tests.kafka.partitions import commit_of
 
 LOG = "cluster/t"
 
@@ -440,12 +451,10 @@ class TestOnKafka:
 
 def remake(bootstrap: str, prefix: str) -> None:
     """Delete the events topic and create it again under the same name."""
-    admin, topic = AdminClient({"bootstrap.servers": bootstrap}), f"{prefix}.task.events"
-    admin.delete_topics([topic])[topic].result(15)
+    admin, events = AdminClient({"bootstrap.servers": bootstrap}), new_topics(prefix)[:1]
+    admin.delete_topics([events[0].topic])[events[0].topic].result(15)
     for _ in range(100):
         with suppress(KafkaException):  # the old one takes a moment to go
-            admin.create_topics([NewTopic(topic, 1, 1, config=SETTINGS)])[topic].result(15)
-            while topic not in admin.list_topics(timeout=5).topics:
-                time.sleep(0.05)
+            create(bootstrap, events)
             return
-    raise AssertionError(topic)
+    raise AssertionError(events)
