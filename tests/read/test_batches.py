@@ -137,7 +137,7 @@ async def test_an_event_is_given_up_after_its_last_try_with_the_last_cause(tmp_p
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - nothing tells when a database got there
             await asyncio.sleep(0.01)
 
 

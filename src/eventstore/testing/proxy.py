@@ -168,9 +168,7 @@ class KafkaProxy:
         self.rules.clear()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        serving = self._background.start(self._serve(reader, writer), "kafka-proxy")
-        # A task that is cancelled before its first step closes nothing.
-        serving.add_done_callback(lambda _: writer.close())
+        self._background.start(self._serve(reader, writer), "kafka-proxy")
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._upstream is None:
