@@ -80,6 +80,23 @@ async def test_a_strangers_records_are_never_folded_and_nothing_stops(
     assert "45 records so far that no reader counts" in caplog.text
 
 
+async def test_a_stranger_at_the_end_keeps_nobody_from_catching_up(bootstrap: str, prefix: str, tmp_path: Path) -> None:
+    async with opened(bootstrap, prefix, tmp_path) as log:
+        commits = await write(log, "task-1", 0, 2)
+        plant(bootstrap, f"{prefix}.task.events", GARBAGE)
+        page = await log.read("task/0", 0, 100)
+        ends = await log.ends()
+        async with asyncio.timeout(10):
+            while page.next_offset < ends["task/0"]:
+                await log.wait_beyond("task/0", page.next_offset)
+                page = await log.read("task/0", page.next_offset, 100)
+        assert set(await log.find_commands([commit.command_id for commit in commits])) == {
+            commit.command_id for commit in commits
+        }
+        async with reading(bootstrap, prefix, tmp_path / "other") as other:
+            assert await indexed(other) == await indexed(log)
+
+
 async def test_a_stranger_before_a_question_does_not_get_between_question_and_answer(
     bootstrap: str, prefix: str, tmp_path: Path
 ) -> None:

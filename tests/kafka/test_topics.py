@@ -9,14 +9,20 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from confluent_kafka.admin import AdminClient, NewPartitions
 
-from eventstore.core.errors import ConfigurationError, CorruptLogError, EventStoreError, StoreClosedError
+from eventstore.core.errors import (
+    ConfigurationError,
+    CorruptLogError,
+    EventStoreError,
+    LogUnavailableError,
+    StoreClosedError,
+)
 from eventstore.environment import Environment
 from eventstore.kafka import Connection, KafkaLog, KafkaOptions
 from eventstore.kafka.administration import Administration
@@ -232,6 +238,16 @@ async def test_partitions_added_while_the_log_is_open_are_noticed_without_a_hint
     async with TopicWatch(place.administration, identities, noticed.set_result, Environment(), seconds=0.1):
         place.add_partition(place.events, 3)
         assert "there are 3 instead of 2" in str(await noticed)
+
+
+async def test_a_topic_deleted_while_the_log_is_open_stops_it(place: Place) -> None:
+    async with place.owned() as log:
+        await place.administration.delete(place.events)
+        with pytest.raises(StoreClosedError, match="missing: it was deleted, and every event in it is lost"):
+            while True:
+                with suppress(LogUnavailableError):
+                    await log.ends()
+                await asyncio.sleep(0.05)
 
 
 async def test_a_topic_made_anew_while_the_log_is_open_stops_it_and_nothing_is_acknowledged(place: Place) -> None:

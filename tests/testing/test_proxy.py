@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +15,9 @@ from eventstore.kafka.connection import Connection
 from eventstore.kafka.errors import NO_ANSWER, NOT_SENT
 from eventstore.kafka.records import Record
 from eventstore.kafka.wire import ProducerIdentity, Reply, Wire, encode_batch
-from eventstore.testing.kafka import KafkaCluster
+from eventstore.testing.kafka_config import NodeAddress
+from eventstore.testing.kafka_installation import KafkaInstallation
+from eventstore.testing.kafka_node import KafkaNode
 from eventstore.testing.proxy import FETCH, LIST_OFFSETS, PRODUCE, KafkaProxy
 from tests.conftest import ProxiedKafka
 from tests.testing.records import new_topic
@@ -142,8 +145,7 @@ async def test_while_it_is_cut_nobody_gets_through(client: Client, proxy: KafkaP
     assert await client.end() == 2
 
 
-async def test_a_cluster_without_a_proxy_says_how_to_get_one() -> None:
-    cluster = KafkaCluster()
-    async with cluster:
-        with pytest.raises(ConfigurationError, match=r"KafkaCluster\(proxies="):
-            _ = cluster.nodes[0].proxied_address
+def test_a_node_without_a_proxy_says_how_to_get_one(kafka_installation: KafkaInstallation, tmp_path: Path) -> None:
+    node = KafkaNode(NodeAddress(1, 9092, 9093), kafka_installation, tmp_path, {}, {})
+    with pytest.raises(ConfigurationError, match=r"KafkaCluster\(proxies="):
+        _ = node.proxied_address

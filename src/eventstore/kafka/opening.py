@@ -20,10 +20,10 @@ from eventstore.kafka.erasing import key_reader
 from eventstore.kafka.fence import FencedWriter
 from eventstore.kafka.following import Follower
 from eventstore.kafka.index import Index
+from eventstore.kafka.means import Means
 from eventstore.kafka.names import Names
 from eventstore.kafka.options import KafkaOptions
 from eventstore.kafka.ownership import Ownership
-from eventstore.kafka.partition import Means
 from eventstore.kafka.provision import Topics, open_topics
 from eventstore.kafka.schema import read_known
 from eventstore.kafka.sending import Sender

@@ -1,10 +1,5 @@
 """A partition while this process owns it: from the election to the last command.
 
-    ASSIGNED ---> CLAIMING ---> RESTORING ---> SERVING ---> DRAINING ---> RELEASED
-                   ^   ^            |             |
-                   |   '------------'             |  fenced by another owner, or an outcome in doubt
-                   '------------------------------'
-
 The election only says whose turn it is. What keeps two owners apart is the fence: an owner claims, reads up to its
 claim, and serves; if it turns out that another one has claimed since, it drops what it knows and begins again, for
 as long as the election says that it is its turn.
@@ -15,8 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from enum import Enum, auto
 from typing import Final, TypeAlias
 from uuid import UUID
 
@@ -29,14 +22,14 @@ from eventstore.core.errors import (
     OwnershipLostError,
 )
 from eventstore.core.records import StoredEvent
-from eventstore.environment import Environment
 from eventstore.kafka.arbitration import arbitrate
 from eventstore.kafka.fence import AppendInDoubtError, FencedWriter, State
-from eventstore.kafka.following import Follower
-from eventstore.kafka.index import Index, Progress
+from eventstore.kafka.index import Progress
+from eventstore.kafka.means import Means
 from eventstore.kafka.names import PartitionName
 from eventstore.kafka.present import Present
 from eventstore.kafka.records import LeaseRule, Record, event_records, stored_events
+from eventstore.kafka.stages import Stage
 from eventstore.ports import Appended, CommitOutcome, Conflicted, StreamCommit
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -50,36 +43,6 @@ PROGRESS_SECONDS: Final = 5.0
 """So often a restore that takes long says how far it is."""
 Prepare: TypeAlias = Callable[[str], Awaitable[tuple[Sequence[Record], Sequence[StoredEvent]]]]
 """Gives, for the lease in force, records to append and the events as they are afterwards."""
-
-
-class Stage(Enum):
-    """See the diagram above."""
-
-    ASSIGNED = auto()
-    CLAIMING = auto()
-    RESTORING = auto()
-    SERVING = auto()
-    DRAINING = auto()
-    RELEASED = auto()
-
-
-@dataclass(frozen=True, slots=True)
-class Means:
-    """What every owned partition of a process shares.
-
-    Attributes:
-        index: The local index.
-        follower: Feeds the index what others write.
-        commands_end: Asks where a partition of the commands topic ends.
-        environment: Clock and randomness.
-        commit_seconds: How long a commit may take before its outcome is looked up or given up.
-    """
-
-    index: Index
-    follower: Follower
-    commands_end: Callable[[PartitionName], Awaitable[int]]
-    environment: Environment
-    commit_seconds: float
 
 
 class OwnedPartition:
@@ -194,7 +157,7 @@ class OwnedPartition:
             records, events = await prepare(self._writer.lease)
             try:
                 if not records:  # which only an owner can know
-                    await self._write((), [Appended(0)], deadline)
+                    await self._prove(deadline)
                     return
                 offset = await self._writer.append(records, deadline)
                 self._refuse_loss(offset)
@@ -220,18 +183,16 @@ class OwnedPartition:
         """Append what was accepted; a batch of questions and refusals alone has to prove that they still hold."""
         records = [record for _, commit in accepted for record in event_records(commit, self._writer.lease)]
         if not records:
-            if any(isinstance(outcome, Appended) for outcome in outcomes):
-                end = await self._writer.barrier(deadline)
-                self._refuse_loss(end)
-                if end > self.present.end:
-                    await self._review(accepted, outcomes, end + 1)
-                else:
-                    self._moved_to(end + 1, ())
+            asked = any(isinstance(outcome, Appended) for outcome in outcomes)
+            if asked and not await self._prove(deadline):
+                message = f"{self.name}: somebody else wrote meanwhile; nothing was written"
+                raise LogUnavailableError(message)
             return
         offset = await self._writer.append(records, deadline)
         self._refuse_loss(offset)
         if offset > self.present.end:
-            await self._review(accepted, outcomes, offset + len(records))
+            await self._review(offset + len(records))
+            await self._judge(accepted, outcomes, "somebody else wrote to the partition meanwhile")
             return
         events: list[StoredEvent] = []
         for position, commit in accepted:
@@ -242,6 +203,31 @@ class OwnedPartition:
             self.present.appended(stored)
         self._moved_to(offset, events)
 
+    async def _prove(self, deadline: float) -> bool:
+        """Prove that this is the owner still; tells whether nobody else wrote meanwhile."""
+        offset = await self._writer.barrier(deadline)
+        self._refuse_loss(offset)
+        if offset > self.present.end:
+            await self._review(offset + 1)
+            return False
+        self._moved_to(offset + 1, ())
+        return True
+
+    async def catch_up(self, end: int) -> None:
+        """Bring the index to the log's end where somebody else's records stand there: nothing else does."""
+        if end <= self.present.end:
+            return
+        async with self._turn:  # a commit may be under way, and its records the ones
+            if self.stage is Stage.SERVING and end > self.present.end:
+                deadline = self._deadline()
+                try:
+                    await finished(self._take_in_time(deadline) if self._writer.must_claim else self._prove(deadline))
+                except EventStoreError as error:
+                    self._begin_again()  # it is claimed and followed again then, whoever owns it
+                    if not isinstance(error, AppendInDoubtError) and not error.retriable:
+                        raise
+                    _LOGGER.warning("%s: %s", self.name, error)
+
     def _refuse_loss(self, offset: int) -> None:
         if offset < self.present.end:
             message = (
@@ -250,10 +236,8 @@ class OwnedPartition:
             )
             raise CorruptLogError(message)
 
-    async def _review(
-        self, accepted: Sequence[tuple[int, StreamCommit]], outcomes: list[CommitOutcome], end: int
-    ) -> None:
-        """Find out what a batch is worth that stands behind records of somebody else: read as every reader will."""
+    async def _review(self, end: int) -> None:
+        """Read what stands behind records of somebody else as every reader will: only that counts."""
         index, name = self._means.index, str(self.name)
         _LOGGER.error("%s: somebody else wrote before offset %d: find out who may write to the topic", name, end)
         self._begin_again()
@@ -269,7 +253,6 @@ class OwnedPartition:
             message = f"{name}: somebody else's claim"
             raise AppendInDoubtError(message)
         await self._serve(self._writer.lease)
-        await self._judge(accepted, outcomes, "somebody else wrote to the partition meanwhile")
 
     def _moved_to(self, end: int, events: Sequence[StoredEvent]) -> None:
         """Let the index follow: what is acknowledged gets there behind the acknowledgement, in order."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
@@ -25,6 +26,7 @@ from eventstore.ports import Clock, StreamQuery
 _END_SECONDS: Final = 5.0
 _RETRY_SECONDS: Final = 0.05
 _KNOWN_STREAMS: Final = 50_000
+_SERVED_MEANWHILE_SECONDS: Final = 1.0
 
 
 class Partitions:
@@ -139,10 +141,19 @@ class Session:
     async def _up_to_date(self, names: Collection[PartitionName]) -> None:
         if names:
             ends = await asyncio.gather(*(self._end_of(name) for name in names))
-            await asyncio.gather(*(self.index.reached(name.text, end) for name, end in zip(names, ends, strict=True)))
+            await asyncio.gather(*(self._reached(name, end) for name, end in zip(names, ends, strict=True)))
+
+    async def _reached(self, name: PartitionName, end: int) -> None:
+        while self.index.positions[name.text] < end:
+            # The partition may be served meanwhile, and is not followed then.
+            if served := self.ownership.served(name.text):
+                await served.catch_up(end)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_SERVED_MEANWHILE_SECONDS):
+                    await self.index.reached(name.text, end)
 
     async def ends(self) -> Mapping[Partition, int]:
-        """Ask the brokers where every partition ends.
+        """Ask the brokers where every partition ends, and make sure that the index gets there.
 
         Raises:
             LogUnavailableError: They cannot be asked.
@@ -150,6 +161,9 @@ class Session:
         self.ownership.check()
         names = self.partitions.all
         ends = await asyncio.gather(*(self._end_of(name) for name in names))
+        for name, end in zip(names, ends, strict=True):
+            if served := self.ownership.served(name.text):
+                await served.catch_up(end)
         return {name.text: end for name, end in zip(names, ends, strict=True)}
 
     async def _end_of(self, name: PartitionName) -> int:

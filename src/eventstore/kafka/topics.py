@@ -15,6 +15,8 @@ _SAFE_REPLICATION: Final = 3
 _SAFE_IN_SYNC: Final = 2
 _MOST_BATCH_BYTES: Final = 24 * 1024 * 1024
 _REPLY_PARTITIONS: Final = 16
+MISSING: Final = "missing"
+"""What a problem's `setting` says of a topic that was deleted."""
 
 
 class Kind(Enum):
@@ -236,7 +238,7 @@ def identity_problems(name: str, found: TopicIdentity | None, known: TopicIdenti
     if known is None or found == known:
         return []
     if found is None:
-        return [Problem(name, "missing", "it was deleted, and every event in it is lost", "restore it from a backup")]
+        return [Problem(name, MISSING, "it was deleted, and every event in it is lost", "restore it from a backup")]
     if found.id != known.id:
         danger = f"it was deleted and made anew (topic id {found.id} instead of {known.id}): its events are lost"
         fix = (

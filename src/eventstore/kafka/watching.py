@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
@@ -13,11 +13,12 @@ from eventstore.background import Background
 from eventstore.core.errors import ConfigurationError, EventStoreError
 from eventstore.environment import Environment
 from eventstore.kafka.administration import Administration
-from eventstore.kafka.topics import Problem, TopicIdentity, identity_problems
+from eventstore.kafka.topics import MISSING, Problem, TopicIdentity, identity_problems
 
 INTERVAL_SECONDS: Final = 30.0
 _LEAST_SECONDS: Final = 1.0
-"""Between two looks: a broker that has just started may not know a topic for a moment."""
+_LOOKS: Final = 2
+_LOOKS_IF_MISSING: Final = 5
 _LOGGER: Final = logging.getLogger(__name__)
 
 
@@ -65,11 +66,13 @@ class TopicWatch:
 
     async def _run(self) -> None:
         seen: list[Problem] = []
+        looks = 0
         while True:
             if not seen:
                 await self._next_look()
             problems = await self._look()
-            if problems and problems == seen:
+            looks = looks + 1 if problems == seen else 1
+            if problems and looks >= _looks_until_certain(problems):
                 self._on_change(ConfigurationError("\n".join(map(str, problems))))
                 return
             seen = problems
@@ -92,3 +95,8 @@ class TopicWatch:
             for name, known in self._identities.items()
             for problem in identity_problems(name, found[name].identity if name in found else None, known)
         ]
+
+
+def _looks_until_certain(problems: Sequence[Problem]) -> int:
+    """A broker may be late to know a new topic; what it says about one that it knows is true."""
+    return _LOOKS_IF_MISSING if any(problem.setting == MISSING for problem in problems) else _LOOKS

@@ -90,6 +90,7 @@ class KafkaProxy:
         self._server: asyncio.Server | None = None
         self._background: Final = Background()
         self._links: Final[set[_Link]] = set()
+        self._clients: Final[set[asyncio.StreamWriter]] = set()
         self._is_cut = False
         self.rules: Final[list[Rule]] = []
 
@@ -104,8 +105,12 @@ class KafkaProxy:
         """Close every connection."""
         assert self._server is not None
         self._server.close()
+        self._is_cut = True
         await self._background.close()
-        await self._server.wait_closed()
+        # Those whose task was cancelled before it began, too; the loop closes them in its next turn.
+        for client in self._clients:
+            client.transport.abort()
+        await asyncio.sleep(0)
 
     @property
     def port(self) -> int:
@@ -168,16 +173,17 @@ class KafkaProxy:
         self.rules.clear()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._is_cut:
+            writer.transport.abort()
+            return
+        self._clients.add(writer)
         self._background.start(self._serve(reader, writer), "kafka-proxy")
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._upstream is None:
-            writer.transport.abort()
             message = "the proxy does not know its broker: call lead_to(node.proxied_address)"
             raise ConfigurationError(message)
         try:
-            if self._is_cut:
-                return
             with suppress(*_BROKEN):
                 link = _Link((reader, writer), await asyncio.open_connection(*self._upstream), self.rules)
                 self._links.add(link)
@@ -187,6 +193,7 @@ class KafkaProxy:
                     self._links.discard(link)
         finally:
             await _closed(writer)
+            self._clients.discard(writer)
 
 
 class _Link:
