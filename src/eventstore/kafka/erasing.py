@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, TypeAlias
@@ -18,6 +19,7 @@ from eventstore.kafka.partition import OwnedPartition
 from eventstore.kafka.records import Record, erasure_records, is_key_of
 from eventstore.ports import StreamQuery
 
+_LOGGER: Final = logging.getLogger(__name__)
 ReadKey: TypeAlias = Callable[[PartitionName, StoredEvent], Awaitable[bytes]]
 _LOOK_SECONDS: Final = 10.0
 _POLL_SECONDS: Final = 0.1
@@ -76,7 +78,8 @@ def _read_key(settings: Mapping[str, object], name: PartitionName, event: Stored
             "enable.auto.commit": False,
             "auto.offset.reset": "error",
             "isolation.level": "read_uncommitted",
-        }
+        },
+        logger=_LOGGER,
     )
     try:
         consumer.assign([TopicPartition(name.topic, name.number, event.offset)])

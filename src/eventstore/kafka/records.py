@@ -218,11 +218,11 @@ class LeaseRule:
         sound = place.stream == f"{self.category}-{aggregate_id}" and key == own_key and 0 <= place.offset < offset
         if not sound or not self._is_in_force(headers):
             return None
-        fields = place.model_dump() | {
-            "event_id": bytes.fromhex(place.event_id),
-            "command_id": bytes.fromhex(place.command_id),
-        }
-        return StoredEvent(**fields, envelope=b"")
+        return StoredEvent(
+            place.offset, place.stream, place.version, place.event_type, place.schema_version,
+            bytes.fromhex(place.event_id), bytes.fromhex(place.command_id), place.command_index, place.command_size,
+            place.occurred_at, b"",
+        )  # fmt: skip
 
     def _event(self, offset: int, key: bytes, value: bytes, headers: Headers) -> StoredEvent | None:
         try:
