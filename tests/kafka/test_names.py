@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 import pytest
 from confluent_kafka import Message, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -39,8 +41,9 @@ def test_what_names_no_partition_is_refused(text: str) -> None:
 @pytest.mark.kafka
 def test_ids_go_to_the_partitions_that_kafkas_own_partitioner_gives_them(kafka_bootstrap: str) -> None:
     keys = [f"{number}-{'x' * (number % 7)}" for number in range(200)]
+    topic = f"test-names-{uuid4().hex[:8]}"
     admin = AdminClient({"bootstrap.servers": kafka_bootstrap})
-    admin.create_topics([NewTopic("test-names", PARTITIONS, 1)])["test-names"].result(10)
+    admin.create_topics([NewTopic(topic, PARTITIONS, 1)])[topic].result(10)
     given: dict[str, int] = {}
 
     def note(_: object, message: Message) -> None:
@@ -48,7 +51,7 @@ def test_ids_go_to_the_partitions_that_kafkas_own_partitioner_gives_them(kafka_b
 
     producer = Producer({"bootstrap.servers": kafka_bootstrap, "partitioner": "murmur2_random"})
     for key in keys:
-        producer.produce("test-names", b"", key=key, on_delivery=note)
-    producer.flush(10)
-    admin.delete_topics(["test-names"])["test-names"].result(10)
+        producer.produce(topic, b"", key=key, on_delivery=note)
+    assert producer.flush(15) == 0
+    admin.delete_topics([topic])[topic].result(10)
     assert given == {key: partition_number(key, PARTITIONS) for key in keys}
