@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
+from eventstore.background import finished
 from eventstore.core.errors import AppendOutcomeUnknownError, CorruptLogError, LogUnavailableError
 from eventstore.core.records import StoredEvent
 from eventstore.kafka.errors import fatal_to_readers
@@ -47,7 +48,7 @@ async def erase(partition: OwnedPartition, index: Index, read_key: ReadKey, stre
         key = await read_key(partition.name, event)
         return erasure_records(event, key, lease), [event.without_data()]
 
-    await partition.replace(prepare)
+    await finished(partition.replace(prepare))
     try:
         await partition.present.settled()
         return await find() is not None

@@ -39,10 +39,7 @@ _CLAIM_PAUSE: Final = 0.25
 _DECIDED_BEFORE_SECONDS: Final = 60.0
 """For so long after a partition began to be served, commands may come that were looked up before, in vain, and decided
 on what appeared in the log since: their own events, for example, which had been under way. No command lives longer."""
-PROGRESS_SECONDS: Final = 5.0
-"""So often a restore that takes long says how far it is."""
 Prepare: TypeAlias = Callable[[str], Awaitable[tuple[Sequence[Record], Sequence[StoredEvent]]]]
-"""Gives, for the lease in force, records to append and the events as they are afterwards."""
 
 
 class OwnedPartition:
@@ -141,15 +138,12 @@ class OwnedPartition:
             await self._take_in_time(deadline)
 
     async def replace(self, prepare: Prepare) -> None:
-        """Append records that change what events of the past are; raises as `commit` does.
+        """Append records that change what events of the past are, not to be cancelled; raises as `commit` does.
 
         Args:
             prepare: Gives, for the lease in force and with the index complete, the records and the events as they are
                 afterwards; nothing if nothing is to be changed. Called again to see what became of a batch in doubt.
         """
-        await finished(self._replace(prepare))
-
-    async def _replace(self, prepare: Prepare) -> None:
         async with self._turn:
             deadline = self._deadline()
             await self._refuse_unless_serving(deadline)
@@ -333,24 +327,11 @@ class OwnedPartition:
             self.stage = Stage.RESTORING
             # Asked after the claim: what is sent from here on, no former owner can have answered.
             self._first_own_message = await self._means.commands_end(self.name)
-            await self._restore(claimed.offset + 1)
+            await self.present.restore(claimed.offset + 1, self._means.environment.clock)
             if index.rules[name].open_producers <= {self._writer.producer_id}:
                 break
         self._refuse_if_ending()  # the partition is followed again by then
         await self._serve(claimed.lease)
-
-    async def _restore(self, end: int) -> None:
-        """Read up to an offset, and say how far it is while it takes long."""
-        index, name, clock = self._means.index, str(self.name), self._means.environment.clock
-        first, began = index.positions[name], clock.monotonic()
-        while index.positions[name] < end:
-            try:
-                async with asyncio.timeout(PROGRESS_SECONDS):
-                    await index.reached(name, end)
-            except TimeoutError:
-                at = index.positions[name]
-                rate = (at - first) / max(clock.monotonic() - began, 0.001)
-                _LOGGER.info("%s: restored up to offset %d of %d, %.0f records/s", name, at, end, rate)
 
     async def _serve(self, lease: str) -> None:
         """Serve from where the index stands; from here on it is fed by what is appended."""
