@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -28,7 +26,7 @@ from eventstore.read.audit import AuditResult
 from eventstore.read.dead_letters import DeadLetters
 from eventstore.read.query_side import QuerySide
 from eventstore.read.rebuild import RebuildOptions, RebuildPlan, RebuildProgress, RebuildResult
-from eventstore.read.worker import WorkerSettings
+from eventstore.read_models import query_side_over, query_store_at, read_model_in
 from eventstore.settings import Settings
 from eventstore.write.command_side import CommandSide
 from eventstore.write.pending import Committed
@@ -121,18 +119,10 @@ class EventStore:
         return self
 
     async def _open_read_side(self, query_store: QueryStore, resources: AsyncExitStack) -> QuerySide:
-        settings = self.settings
-        side = QuerySide(
-            self.log,
-            query_store,
-            self.application.registry,
-            settings.environment,
-            WorkerSettings(batch_size=settings.batch_size, lease=settings.lease),
-            f"{socket.gethostname()}:{os.getpid()}:{settings.environment.entropy.bits(32):08x}",
-        )
+        side = query_side_over(self.log, query_store, self.application.registry, self.settings)
         await side.register(self.application.subscribers(self._send))
         resources.push_async_callback(side.close)
-        if settings.workers:
+        if self.settings.workers:
             side.start_workers()
         return side
 
@@ -214,8 +204,43 @@ class EventStore:
         """
         return await self._commands.load(aggregate, aggregate_id, at)
 
+    async def erase(
+        self,
+        aggregate: type[Aggregate],
+        aggregate_id: str,
+        version: int,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - passed on as a deadline
+    ) -> bool:
+        """Erase the data of one event from the log for good; works in every process, and may be repeated.
+
+        The event keeps its place; whatever reads the log passes over it. Rows that it went into stay until they are
+        rebuilt, exports and backups as they are.
+
+        Args:
+            aggregate: The aggregate's class.
+            aggregate_id: Its id.
+            version: Which of its events.
+            timeout: Seconds to wait for the log; by default `Settings.timeout`.
+
+        Returns:
+            False if there is no such event.
+
+        Raises:
+            InvalidIdError: The id is malformed.
+            StoreUnavailableError: The log cannot be written now, or the dead letters; repeat the call.
+            AppendOutcomeUnknownError: It may have been erased; repeat the call.
+            ConfigurationError: The aggregate is not registered.
+            StoreClosedError: The store is not open.
+        """
+        seconds = self.settings.timeout if timeout is None else timeout
+        found = await self._commands.erase(aggregate, aggregate_id, version, seconds)
+        if found and self._read_side is not None:
+            await self.dead_letters.forget(str(stream_id(aggregate.category, aggregate_id)), version)
+        return found
+
     async def history(self, aggregate: type[Aggregate], aggregate_id: str, *, after: int = 0) -> list[EventAt]:
-        """Give an aggregate's events in order, each with where it stands.
+        """Give an aggregate's events in order, each with where it stands; without the erased ones.
 
         Args:
             aggregate: The aggregate's class.
@@ -230,7 +255,7 @@ class EventStore:
         name = str(stream_id(aggregate.category, aggregate_id))
         (events,) = await self.log.read_streams([StreamQuery(name, after)])
         partition, decode = self.log.partition_of(name), self.application.registry.decode
-        return [EventAt(decode(stored), Recorded(stored, partition)) for stored in events]
+        return [EventAt(decode(stored), Recorded(stored, partition)) for stored in events if not stored.erased]
 
     async def wait_for(self, projection: ReadModelClass, token: Token, *, timeout: float = 5.0) -> None:  # noqa: ASYNC109
         """Return once a read model shows everything up to a token: read your own writes.
@@ -279,15 +304,9 @@ class EventStore:
             StoreClosedError: The store is not open.
             ConfigurationError: The query store is a custom one.
         """
-        from eventstore.sql.read_model import ReadModel  # noqa: PLC0415 - SQLAlchemy only when it is used
-        from eventstore.sql.store import SqlQueryStore  # noqa: PLC0415
-
         if self._opened_query_store is None:
             raise _not_open()
-        if not isinstance(self._opened_query_store, SqlQueryStore):
-            message = f"{type(self._opened_query_store).__name__} is no SQL database: read its rows its own way"
-            raise ConfigurationError(message)
-        return ReadModel(self._opened_query_store, projection)
+        return read_model_in(self._opened_query_store, projection)
 
     async def rebuild(
         self,
@@ -296,15 +315,15 @@ class EventStore:
         on_progress: Callable[[RebuildProgress], None] = lambda _: None,
     ) -> RebuildResult:
         """Build this code's version beside the live one, verify it row by row, and switch; see `Rebuild.run`."""
-        return await self.query_side.rebuild(_name(projection)).run(options or RebuildOptions(), on_progress)
+        return await self.query_side.rebuild(projection.definition.name).run(options or RebuildOptions(), on_progress)
 
     async def plan_rebuild(self, projection: ReadModelClass) -> RebuildPlan:
         """Tell what a rebuild will take; see `Rebuild.plan`."""
-        return await self.query_side.rebuild(_name(projection)).plan()
+        return await self.query_side.rebuild(projection.definition.name).plan()
 
     async def audit(self, projection: ReadModelClass | None = None) -> list[AuditResult]:
         """Prove that read models processed every event exactly once; see `QuerySide.audit`."""
-        return await self.query_side.audit(_name(projection) if projection else None)
+        return await self.query_side.audit(projection.definition.name if projection else None)
 
     async def preview(
         self, projection: type[Projection[R]], *, at: int | datetime | None = None, stream: StreamId | None = None
@@ -350,17 +369,8 @@ class EventStore:
         )
 
     def _query_store(self) -> QueryStore:
-        where = self._where
-        if isinstance(where, str | PathLike):
-            from eventstore.sql.store import SqlQueryStore  # noqa: PLC0415 - SQLAlchemy only when it is used
-
-            return SqlQueryStore(os.fspath(where), clock=self.settings.environment.clock)
-        assert where is not None  # noqa: S101 - refused in __init__
-        return where
-
-
-def _name(projection: ReadModelClass) -> str:
-    return projection.definition.name
+        assert self._where is not None  # noqa: S101 - refused in __init__
+        return query_store_at(self._where, self.settings.environment.clock)
 
 
 def _not_open() -> StoreClosedError:

@@ -1,7 +1,8 @@
 """Export and import: a log as lines of JSON that prove their own completeness.
 
-The first line names the format, each further line holds one event with its envelope verbatim and a checksum, the
-last line holds the count and the rolling hash of all event ids. So a damaged line and a missing end are both found.
+The first line names the format, each further line holds one event with its envelope verbatim, which is empty if the
+event was erased, and a checksum, the last line holds the count and the rolling hash of all event ids. So a damaged line
+and a missing end are both found.
 """
 
 from __future__ import annotations

@@ -295,3 +295,34 @@ def test_control_characters_in_data_cannot_rewrite_the_terminal(cli: Cli, databa
 
 def test_the_version_is_told(cli: Cli) -> None:
     assert cli("--version").stdout.strip() == "0.1.0"
+
+
+def test_erase_asks_and_then_erases_for_good(cli: Cli) -> None:
+    refused = cli("erase", "task-report", "2", given="n\n")
+    done = cli("erase", "task-report", "2", given="y\n")
+    shown = cli("show", "task-report")
+    rows = [json.loads(line) for line in cli("--json", "show", "task-report").stdout.splitlines()]
+
+    assert (refused.returncode, done.returncode) == (1, 0)
+    assert "It cannot be undone" in done.stderr
+    assert "erased: task-report version 2" in done.stdout + done.stderr
+    assert "    event  (erased)" in shown.stdout
+    assert [row["erased"] for row in rows] == [False, True, False, False, False]
+    assert (rows[1]["data"], rows[1]["changed"]) == (None, {})
+    assert cli("audit").returncode == cli("doctor").returncode == 0
+
+
+def test_erase_says_what_there_is_not(cli: Cli) -> None:
+    no_event = cli("erase", "task-report", "99", "--yes")
+    no_aggregate = cli("erase", "unheard-1", "1", "--yes")
+
+    assert "there is no event task-report version 99" in no_event.stderr
+    assert "no aggregate of category 'unheard'" in no_aggregate.stderr
+    assert no_event.returncode == no_aggregate.returncode != 0
+
+
+def test_tail_shows_that_an_event_was_erased(cli: Cli) -> None:
+    done = cli("--json", "erase", "task-report", "5", "--yes")
+
+    assert json.loads(done.stdout) == {"stream": "task-report", "version": 5, "erased": True}
+    assert "(erased)" in cli("tail", "-n", "100").stdout

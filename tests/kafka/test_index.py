@@ -23,6 +23,7 @@ from eventstore.core.records import StoredEvent
 from eventstore.kafka import following as following_module
 from eventstore.kafka import index as index_module
 from eventstore.kafka import partition as partition_module
+from eventstore.kafka import present as present_module
 from eventstore.kafka.index import Index, Progress
 from eventstore.kafka.records import LeaseRule, event_records, stored_events
 from eventstore.kafka.workplace import claim_index_file
@@ -441,8 +442,8 @@ class TestOnKafka:
 
         monkeypatch.setattr(LeaseRule, "read", slowly)
         monkeypatch.setattr(following_module, "_BATCH", 50)
-        monkeypatch.setattr(partition_module, "PROGRESS_SECONDS", 0.2)
-        with caplog.at_level(logging.INFO, "eventstore.kafka.partition"):
+        monkeypatch.setattr(present_module, "PROGRESS_SECONDS", 0.2)
+        with caplog.at_level(logging.INFO, "eventstore.kafka.present"):
             async with opened(bootstrap, prefix, tmp_path / "new"):
                 pass
         assert "task/0: restored up to offset " in caplog.text

@@ -15,6 +15,7 @@ from eventstore.kafka.records import (
     Record,
     barrier_record,
     claim_record,
+    erasure_records,
     event_records,
     fence_record,
     stored_events,
@@ -46,6 +47,12 @@ claims = some.builds(
     at=some.integers(0, 2**53),
 )  # fmt: skip
 owned = some.builds(event_records, commits, leases)
+erased = some.builds(
+    lambda commit, offset, lease: erasure_records(stored_events(commit, offset)[0], b"a:1:bb", lease),
+    commits,
+    some.integers(0, 20),
+    leases,
+)
 controls = some.one_of(
     some.builds(claim_record, claims),
     some.builds(fence_record, some.sampled_from(PRODUCERS)),
@@ -119,7 +126,7 @@ def damaged(draw: some.DrawFn) -> list[Record]:
     return [Record(key, value, wrong)]
 
 
-logs = some.lists(some.one_of(owned, controls, garbage, damaged()), max_size=20).map(
+logs = some.lists(some.one_of(owned, erased, controls, garbage, damaged()), max_size=20).map(
     lambda groups: [record for group in groups for record in group]
 )
 
@@ -146,13 +153,16 @@ def test_whatever_stands_in_a_topic_reading_never_fails_and_every_record_is_an_e
         if event is not None:
             assert record.key is not None
             assert record.headers[0] == ("lease", before.lease.encode())
-            assert event.stream == f"task-{record.key.decode().rsplit(':', 2)[0]}"
+            key = record.key.removeprefix(b"\0erased:")
+            assert event.stream == f"task-{key.decode().rsplit(':', 2)[0]}"
+            assert (event.offset == place) == (key == record.key)
             assert rule == before
             assert all(-(2**63) <= each < 2**63 for each in event if isinstance(each, int))
             assert len(event.event_id) == len(event.command_id) == 16
         elif rule.skipped == before.skipped:
             assert record.key is not None
-            assert record.key.startswith((b"\0claim:", b"\0fence:", b"\0barrier:"))
+            tombstone = record.value is None and record.headers == [("lease", before.lease.encode())]
+            assert tombstone or record.key.startswith((b"\0claim:", b"\0fence:", b"\0barrier:"))
         else:
             assert rule.skipped == before.skipped + 1
             # A record that does not count changes nothing.
@@ -196,3 +206,48 @@ def test_producers_stay_open_until_they_are_shut_out() -> None:
     assert rule.open_producers == {1, 2, 3}
     read(rule, [fence_record(1), fence_record(3)])
     assert rule.open_producers == {2}
+
+
+def test_an_erased_event_keeps_its_place_whether_or_not_it_was_seen_before() -> None:
+    claim = claim_record(Claim(LEASES[0], 1, 0, "x", 0))
+    commit = StreamCommit("task-1", 4, b"c" * 16, (NewEvent("a", 3, b"e" * 16, 7, b"{}"),) * 2)
+    records, (first, second) = event_records(commit, LEASES[0]), stored_events(commit, 1)
+    erasure = erasure_records(first, records[0].key, LEASES[0])
+    rule = LeaseRule("task")
+    assert read(rule, [claim, *records, *erasure]) == [first, second, first.without_data()]
+    compacted = LeaseRule("task")
+    found = [compacted.read(0, *claim), compacted.read(2, *records[1]), compacted.read(3, *erasure[0])]
+    assert found == [None, second, first.without_data()]
+    assert rule.skipped == compacted.skipped == 0
+
+
+def test_only_the_owner_of_the_time_can_erase() -> None:
+    claims = [claim_record(Claim(lease, 1, 0, "x", 0)) for lease in LEASES[:2]]
+    commit = StreamCommit("task-1", 0, b"c" * 16, (NewEvent("a", 1, b"e" * 16, 1, b"{}"),))
+    records, (event,) = event_records(commit, LEASES[0]), stored_events(commit, 1)
+    log = [claims[0], *records, claims[1], *erasure_records(event, records[0].key, LEASES[0])]
+    rule = LeaseRule("task")
+    assert read(rule, log) == [event]
+    assert rule.skipped == 2
+
+
+def test_an_erasure_that_contradicts_itself_does_not_count() -> None:
+    claim = claim_record(Claim(LEASES[0], 1, 0, "x", 0))
+    commit = StreamCommit("task-1", 0, b"c" * 16, (NewEvent("a", 1, b"e" * 16, 1, b"{}"),))
+    (event,) = stored_events(commit, 1)
+    wrong = [
+        event._replace(offset=9),
+        event._replace(stream="other-1"),
+        event._replace(version=2**70),
+        event._replace(event_id=b"short"),
+    ]
+    rule = LeaseRule("task")
+    good = erasure_records(event, b"1:1:aa", LEASES[0])[0]
+    records = [erasure_records(each, b"1:1:aa", LEASES[0])[0] for each in wrong]
+    records += [
+        good._replace(value=None),
+        good._replace(value=b"{"),
+        good._replace(key=good.key.replace(b"1:1", b"1:2")),
+    ]
+    assert read(rule, [claim, *records]) == []
+    assert rule.skipped == len(records)

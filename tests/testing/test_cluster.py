@@ -28,6 +28,8 @@ async def test_only_the_owner_of_a_partition_may_write_it() -> None:
         await other.commit("p0", [commit_of("task-1", 0)])
         with pytest.raises(OwnershipLostError, match="p0 is owned by b, not by a"):
             await one.commit("p0", [commit_of("task-1", 1)])
+        with pytest.raises(OwnershipLostError, match="p0 is owned by b, not by a"):
+            await one.erase("task-1", 1)
         (events,) = await one.read_streams([StreamQuery("task-1")])
     assert len(events) == 1
 

@@ -20,6 +20,7 @@ from eventstore.core.errors import (
     ConfigurationError,
     EventStoreError,
     InvalidIdError,
+    OwnershipLostError,
     ProjectionFailedError,
     UnencodableEventError,
     UnknownEventTypeError,
@@ -30,6 +31,7 @@ from eventstore.core.events import JsonObject, upcasts
 from eventstore.core.registry import TypeRegistry
 from eventstore.core.streams import stream_id
 from eventstore.write.deciding import Request
+from eventstore.write.erasing import Erasure
 from eventstore.write.messages import MAX_MESSAGE_BYTES, Messages
 from eventstore.write.pending import Committed
 from tests.write.domain import Count, Counted, Counter, Fail
@@ -110,7 +112,7 @@ def test_a_command_for_another_aggregate_is_refused_before_it_is_sent() -> None:
         ({"command": "Discount"}, "runs a Counter without a @decides method for Discount"),
         ({"data": {"by": "many"}}, r"a Count does not fit the class of the partition's owner \(by: "),
         ({"data": {"colour": "red"}}, r"\(colour: Extra inputs are not permitted\)"),
-        ({"format": 2}, r"no command that this process reads \(format: Input should be 1\)"),
+        ({"format": 2}, r"no command that this process reads \(execute.format: Input should be 1\)"),
         ({"expected_version": -1}, "expected_version: "),
         ({"command_id": None}, "command_id: "),
     ],
@@ -232,3 +234,19 @@ def test_an_event_that_only_the_owner_knows_is_named() -> None:
     answer = messages_of(Person).write_answer(Committed(4, (Named(first="A", last="B"),), Token({})))
     with pytest.raises(UnknownEventTypeError, match="person.named at counter-a version 4"):
         MESSAGES.read_answer(request(Count()), answer)
+
+
+def test_an_erasure_arrives_as_it_was_sent() -> None:
+    sent = Erasure(stream_id("counter", "a"), 3)
+    assert MESSAGES.read_request(MESSAGES.write_erasure(sent, 2.5)) == (sent, 2.5)
+    assert MESSAGES.read_erased(MESSAGES.write_answer(True)) is True
+    assert MESSAGES.read_erased(MESSAGES.write_answer(False)) is False
+    with pytest.raises(OwnershipLostError, match="moved"):
+        MESSAGES.read_erased(MESSAGES.write_answer(OwnershipLostError("moved")))
+
+
+def test_the_answer_to_another_kind_of_request_is_none() -> None:
+    with pytest.raises(AnswerLostError, match="cannot be read"):
+        MESSAGES.read_answer(request(Count()), MESSAGES.write_answer(True))
+    with pytest.raises(AnswerLostError, match="cannot be read"):
+        MESSAGES.read_erased(MESSAGES.write_answer(Committed(1, (), Token({}))))

@@ -25,6 +25,7 @@ app = typer.Typer(
 app.command("streams")(logs.streams)
 app.command("show")(logs.show)
 app.command("tail")(logs.tail)
+app.command("erase")(logs.erase)
 app.command("worker")(projections.worker)
 app.command("rebuild")(rebuild.rebuild)
 app.command("audit")(projections.audit)

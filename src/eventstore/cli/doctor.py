@@ -77,6 +77,8 @@ async def _events(store: EventStore) -> AsyncGenerator[Finding]:
         page = await store.log.read(partition, max(end - _SAMPLE, 0), _SAMPLE)
         try:
             for event in page.events:
+                if event.erased:
+                    continue
                 store.application.registry.decode(event)
         except EventSchemaError as error:
             yield Finding("fail", "events", str(error))

@@ -1,4 +1,4 @@
-"""`streams`, `show` and `tail`: what is in the log."""
+"""`streams`, `show`, `tail` and `erase`: what is in the log."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
+from uuid import UUID
 
 import typer
 
@@ -65,7 +66,7 @@ def _print_change(output: Output, row: Mapping[str, object]) -> None:
         output.document(row)
         return
     output.note(f"v{row['version']}  {shown(row['occurred_at'])}  {row['event_type']}")
-    output.note(f"    event  {shown(row['data'])}")
+    output.note(f"    event  {_data(row)}")
     if row["changed"] is not None:
         output.note(f"    state  {shown(row['changed'])}")
 
@@ -95,19 +96,54 @@ def _apply(store: EventStore, state: Aggregate, event: StoredEvent) -> dict[str,
 
 
 def _row(event: StoredEvent) -> dict[str, object]:
-    envelope = read_envelope(event.envelope, event.place)
+    envelope = None if event.erased else read_envelope(event.envelope, event.place)
     return {
         "offset": event.offset,
         "stream": event.stream,
         "version": event.version,
-        "occurred_at": envelope.occurred_at,
+        "occurred_at": from_micros(event.occurred_at),
         "event_type": event.event_type,
         "schema_version": event.schema_version,
-        "data": envelope.data,
-        "event_id": envelope.event_id,
-        "correlation_id": envelope.metadata.correlation_id,
-        "causation_id": envelope.metadata.causation_id,
+        "erased": event.erased,
+        "data": envelope and envelope.data,
+        "event_id": UUID(bytes=event.event_id),
+        "correlation_id": envelope and envelope.metadata.correlation_id,
+        "causation_id": envelope and envelope.metadata.causation_id,
     }
+
+
+def _data(row: Mapping[str, object]) -> str:
+    return "(erased)" if row["erased"] else shown(row["data"])
+
+
+def erase(
+    context: typer.Context,
+    stream: Annotated[str, typer.Argument(help="The stream, for example task-1")],
+    version: Annotated[int, typer.Argument(help="Which of its events: see eventstore show.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Erase the data of one event from the log for good."""
+    session = session_of(context)
+    if not yes:
+        typer.confirm(f"Erase the data of {stream} version {version}? It cannot be undone", abort=True, err=True)
+
+    async def work() -> None:
+        found = parse_stream(stream)
+        async with session.opened() as store:
+            aggregate = store.application.aggregates.get(found.category)
+            if aggregate is None:
+                message = (
+                    f"this application has no aggregate of category {found.category!r}: use the one that writes it"
+                )
+                raise ConfigurationError(message)
+            if not await store.erase(aggregate, found.id, version):
+                message = f"there is no event {stream} version {version}: see eventstore show {stream}"
+                raise ConfigurationError(message)
+        session.output.note(f"erased: {stream} version {version}; rebuild the read models that show its data")
+        if session.output.as_json:
+            session.output.document({"stream": stream, "version": version, "erased": True})
+
+    run(work())
 
 
 def tail(
@@ -160,5 +196,5 @@ def _print(output: Output, event: StoredEvent) -> None:
     else:
         output.note(
             f"{row['offset']:>8}  {row['occurred_at']:%Y-%m-%d %H:%M:%S}  {event.stream} v{event.version}  "
-            f"{event.event_type}  {row['data']}"
+            f"{event.event_type}  {'(erased)' if event.erased else row['data']}"
         )

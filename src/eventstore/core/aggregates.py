@@ -176,6 +176,15 @@ class Aggregate(BaseModel):
         _set_version(self, self._version + 1)
         _set_occurred_at(self, occurred_at)
 
+    def pass_over(self, occurred_at: int) -> None:
+        """Count one event that was erased; it changes nothing else.
+
+        Args:
+            occurred_at: When it occurred, in microseconds since 1970.
+        """
+        _set_version(self, self._version + 1)
+        _set_occurred_at(self, occurred_at)
+
     def decide(self, command: Command) -> tuple[Event, ...]:
         """Ask the domain what a command leads to; the state stays as it is.
 

@@ -131,9 +131,9 @@ class AppendOutcomeUnknownError(EventStoreError):
 
     def __init__(self, command_ids: tuple[str, ...], cause: str) -> None:
         shown = ", ".join(command_ids[:3]) + (", ..." if len(command_ids) > 3 else "")  # noqa: PLR2004
+        repeat = f"with the same command_id to learn or complete the outcome of: {shown}" if shown else "the same call"
         super().__init__(
-            f"the log failed while it was writing ({cause}) and could not be asked what it kept; "
-            f"repeat with the same command_id to learn or complete the outcome of: {shown}"
+            f"the log failed while it was writing ({cause}) and could not be asked what it kept; repeat {repeat}"
         )
         self.command_ids = command_ids
         self.cause = cause

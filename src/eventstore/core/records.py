@@ -43,6 +43,11 @@ class StreamEvent(NamedTuple):
     occurred_at: int
     envelope: bytes
 
+    @property
+    def erased(self) -> bool:
+        """Whether its data was erased: it counts as a version, and changes nothing."""
+        return not self.envelope
+
     def place_in(self, stream: str) -> str:
         """Say where it stands, for messages."""
         return f"{self.event_type} at {stream} version {self.version}"
@@ -62,7 +67,7 @@ class StoredEvent(NamedTuple):
         command_index: 1-based place within the command.
         command_size: How many events the command emitted.
         occurred_at: Microseconds since 1970; never decreases within a stream.
-        envelope: The JSON envelope, UTF-8.
+        envelope: The JSON envelope, UTF-8; empty if the event's data was erased.
     """
 
     offset: int
@@ -76,6 +81,15 @@ class StoredEvent(NamedTuple):
     command_size: int
     occurred_at: int
     envelope: bytes
+
+    @property
+    def erased(self) -> bool:
+        """Whether its data was erased: it keeps its place, and readers pass over it."""
+        return not self.envelope
+
+    def without_data(self) -> StoredEvent:
+        """Give what is left of it when it is erased."""
+        return self._replace(envelope=b"")
 
     @property
     def place(self) -> str:

@@ -11,7 +11,7 @@ import json
 import logging
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,8 +27,9 @@ from eventstore.kafka.topics import TopicIdentity
 from eventstore.ports import Page, StreamQuery, StreamSummary, Volume
 from eventstore.sqlite import reading
 from eventstore.sqlite.connections import ConnectionPool, connect
+from eventstore.sqlite.erasing import empty_wal, erase_row, overwriting
 from eventstore.sqlite.errors import translated
-from eventstore.sqlite.schema import INSERT_EVENT, SLOT_BITS
+from eventstore.sqlite.schema import INSERT_OR_IGNORE_EVENT, SLOT_BITS
 
 T = TypeVar("T")
 _LOGGER: Final = logging.getLogger(__name__)
@@ -36,7 +37,6 @@ _BUSY_SECONDS: Final = 10.0
 _RETRY_SECONDS: Final = 1.0
 _MOST_PENDING: Final = 20_000
 """So much may wait to be written, in events of up to a kilobyte, of which a larger one counts as several."""
-_INSERT: Final = INSERT_EVENT.replace("INSERT", "INSERT OR IGNORE", 1)
 _MOVE: Final = "UPDATE partitions SET next_offset = ?, lease = ?, open_producers = ?, skipped = ? WHERE slot = ?"
 
 
@@ -228,21 +228,35 @@ class Index:
             (at.next_offset, at.rule.lease, json.dumps(sorted(at.rule.open_producers)), at.rule.skipped, slot)
             for slot, at in ((self._places[name].slot, progress) for name, progress in newest.items())
         ]
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            inserted = connection.executemany(_INSERT, rows).rowcount if rows else 0
-            connection.executemany(_MOVE, moves)
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.rollback()
-            raise
+        erased = [row for row in rows if not row[-1]]
+        with overwriting(connection) if erased else nullcontext():
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                present = [row for row in rows if row[-1]] if erased else rows
+                inserted = connection.executemany(INSERT_OR_IGNORE_EVENT, present).rowcount if present else 0
+                inserted += sum(erase_row(connection, row) for row in erased)
+                connection.executemany(_MOVE, moves)
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.rollback()
+                raise
+        if erased:
+            self._empty_wal(connection)
         if inserted < len(rows):
             _LOGGER.error(
                 "%d events stand at a version that an earlier event has, or repeat a command; the first ones count. "
                 "Find out who else writes to the topics: eventstore topics check",
                 len(rows) - inserted,
             )
+
+    def _empty_wal(self, connection: sqlite3.Connection) -> None:
+        try:
+            emptied = empty_wal(connection)
+        except sqlite3.Error:
+            emptied = False
+        if not emptied:
+            _LOGGER.warning("%s: the write-ahead log holds what was erased for a while still", self.path)
 
     def _slot(self, partition: Partition) -> int:
         place = self._places.get(partition)

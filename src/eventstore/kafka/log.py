@@ -140,6 +140,14 @@ class KafkaLog:
         """Write a group of commits durably as one record batch; see `StreamWriter.commit`."""
         return await self._opened.ownership.owned(partition).commit(commits)
 
+    async def erase(self, stream: str, version: int) -> bool:
+        """Erase an event's data; see `StreamWriter.erase`.
+
+        Every index is rid of it as soon as it has read so. The brokers keep the bytes until they compact the topic:
+        not before `min.compaction.lag.ms`, and `max.compaction.lag.ms` after the next record at the latest.
+        """
+        return await self._opened.erase(stream, version)
+
     async def read_streams(self, queries: Sequence[StreamQuery]) -> Sequence[Sequence[StoredEvent]]:
         """Read streams by name; see `StreamReader.read_streams`."""
         session = self._opened

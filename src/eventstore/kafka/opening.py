@@ -16,13 +16,14 @@ from eventstore.kafka.administration import Administration
 from eventstore.kafka.channel import Channel
 from eventstore.kafka.connection import Connection
 from eventstore.kafka.election import Election, GroupSettings
+from eventstore.kafka.erasing import key_reader
 from eventstore.kafka.fence import FencedWriter
 from eventstore.kafka.following import Follower
 from eventstore.kafka.index import Index
+from eventstore.kafka.means import Means
 from eventstore.kafka.names import Names
 from eventstore.kafka.options import KafkaOptions
 from eventstore.kafka.ownership import Ownership
-from eventstore.kafka.partition import Means
 from eventstore.kafka.provision import Topics, open_topics
 from eventstore.kafka.schema import read_known
 from eventstore.kafka.sending import Sender
@@ -83,7 +84,8 @@ async def open_session(place: Place) -> AsyncGenerator[Session]:
         follower = await enter(Follower(place.connection.confluent(), index, index.fail))
         ownership = _ownership(place, wire, index, follower)
         channel = await enter(_channel(place, topics, wire, ownership))
-        session = Session(topics.log_id, partitions, wire, index, ownership, channel, place.environment)
+        read_key = key_reader(place.connection.confluent())
+        session = Session(topics.log_id, partitions, wire, index, ownership, channel, read_key, place.environment)
         watch = await enter(TopicWatch(administration, topics.identities, ownership.failed, place.environment))
         wire.on_missing = follower.on_missing = watch.suspect
         await session.refuse_lost_ends()

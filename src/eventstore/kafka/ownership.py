@@ -12,8 +12,10 @@ from eventstore.core.errors import EventStoreError, OwnershipLostError, StoreClo
 from eventstore.core.records import Partition
 from eventstore.kafka.election import Delivery, Place
 from eventstore.kafka.fence import FencedWriter
+from eventstore.kafka.means import Means
 from eventstore.kafka.names import Names, PartitionName
-from eventstore.kafka.partition import Means, OwnedPartition, Stage
+from eventstore.kafka.partition import OwnedPartition
+from eventstore.kafka.stages import Stage
 
 _LOGGER: Final = logging.getLogger(__name__)
 

@@ -1,10 +1,5 @@
 """A partition while this process owns it: from the election to the last command.
 
-    ASSIGNED ---> CLAIMING ---> RESTORING ---> SERVING ---> DRAINING ---> RELEASED
-                   ^   ^            |             |
-                   |   '------------'             |  fenced by another owner, or an outcome in doubt
-                   '------------------------------'
-
 The election only says whose turn it is. What keeps two owners apart is the fence: an owner claims, reads up to its
 claim, and serves; if it turns out that another one has claimed since, it drops what it knows and begins again, for
 as long as the election says that it is its turn.
@@ -15,9 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from enum import Enum, auto
-from typing import Final
+from typing import Final, TypeAlias
 from uuid import UUID
 
 from eventstore.background import finished
@@ -29,14 +22,14 @@ from eventstore.core.errors import (
     OwnershipLostError,
 )
 from eventstore.core.records import StoredEvent
-from eventstore.environment import Environment
 from eventstore.kafka.arbitration import arbitrate
 from eventstore.kafka.fence import AppendInDoubtError, FencedWriter, State
-from eventstore.kafka.following import Follower
-from eventstore.kafka.index import Index, Progress
+from eventstore.kafka.index import Progress
+from eventstore.kafka.means import Means
 from eventstore.kafka.names import PartitionName
 from eventstore.kafka.present import Present
-from eventstore.kafka.records import LeaseRule, event_records, stored_events
+from eventstore.kafka.records import LeaseRule, Record, event_records, stored_events
+from eventstore.kafka.stages import Stage
 from eventstore.ports import Appended, CommitOutcome, Conflicted, StreamCommit
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -46,38 +39,7 @@ _CLAIM_PAUSE: Final = 0.25
 _DECIDED_BEFORE_SECONDS: Final = 60.0
 """For so long after a partition began to be served, commands may come that were looked up before, in vain, and decided
 on what appeared in the log since: their own events, for example, which had been under way. No command lives longer."""
-PROGRESS_SECONDS: Final = 5.0
-"""So often a restore that takes long says how far it is."""
-
-
-class Stage(Enum):
-    """See the diagram above."""
-
-    ASSIGNED = auto()
-    CLAIMING = auto()
-    RESTORING = auto()
-    SERVING = auto()
-    DRAINING = auto()
-    RELEASED = auto()
-
-
-@dataclass(frozen=True, slots=True)
-class Means:
-    """What every owned partition of a process shares.
-
-    Attributes:
-        index: The local index.
-        follower: Feeds the index what others write.
-        commands_end: Asks where a partition of the commands topic ends.
-        environment: Clock and randomness.
-        commit_seconds: How long a commit may take before its outcome is looked up or given up.
-    """
-
-    index: Index
-    follower: Follower
-    commands_end: Callable[[PartitionName], Awaitable[int]]
-    environment: Environment
-    commit_seconds: float
+Prepare: TypeAlias = Callable[[str], Awaitable[tuple[Sequence[Record], Sequence[StoredEvent]]]]
 
 
 class OwnedPartition:
@@ -153,11 +115,7 @@ class OwnedPartition:
     async def _commit(self, commits: Sequence[StreamCommit]) -> Sequence[CommitOutcome]:
         async with self._turn:
             deadline = self._deadline()
-            if self.stage is not Stage.SERVING:
-                message = f"{self.name} is not served here now; nothing was written"
-                raise OwnershipLostError(message)
-            if self._writer.must_claim:
-                await self._take_in_time(deadline)
+            await self._refuse_unless_serving(deadline)
             if self._means.index.lag > _MOST_BEHIND:
                 await self.present.settled()
             versions = await self.present.versions(commits)
@@ -171,6 +129,47 @@ class OwnedPartition:
             except AppendInDoubtError as doubt:
                 await self._settle(accepted, outcomes, doubt)
             return outcomes
+
+    async def _refuse_unless_serving(self, deadline: float) -> None:
+        if self.stage is not Stage.SERVING:
+            message = f"{self.name} is not served here now; nothing was written"
+            raise OwnershipLostError(message)
+        if self._writer.must_claim:
+            await self._take_in_time(deadline)
+
+    async def replace(self, prepare: Prepare) -> None:
+        """Append records that change what events of the past are, not to be cancelled; raises as `commit` does.
+
+        Args:
+            prepare: Gives, for the lease in force and with the index complete, the records and the events as they are
+                afterwards; nothing if nothing is to be changed. Called again to see what became of a batch in doubt.
+        """
+        async with self._turn:
+            deadline = self._deadline()
+            await self._refuse_unless_serving(deadline)
+            await self.present.settled()
+            records, events = await prepare(self._writer.lease)
+            try:
+                if not records:  # which only an owner can know
+                    await self._prove(deadline)
+                    return
+                offset = await self._writer.append(records, deadline)
+                self._refuse_loss(offset)
+                if offset > self.present.end:
+                    message = f"{self.name}: somebody else wrote to the partition meanwhile"
+                    raise AppendInDoubtError(message)  # noqa: TRY301 - resolved as any other doubt
+                self._moved_to(offset + len(records), events)
+            except (OwnershipLostError, CorruptLogError):
+                self._begin_again()
+                raise
+            except AppendInDoubtError as doubt:
+                try:
+                    await self._resolve()
+                except EventStoreError as error:
+                    raise AppendOutcomeUnknownError((), str(doubt)) from error
+                if records and (await prepare(self._writer.lease))[0]:
+                    message = f"{doubt}. Nothing was written"
+                    raise LogUnavailableError(message) from doubt
 
     async def _write(
         self, accepted: Sequence[tuple[int, StreamCommit]], outcomes: list[CommitOutcome], deadline: float
@@ -262,16 +261,20 @@ class OwnedPartition:
     ) -> None:
         """Find out whether a batch is in the log: nothing of an older epoch can follow a newer claim."""
         ids = [commit.command_id for _, commit in accepted]
-        fenced = self._writer.state is State.FENCED
-        self._begin_again()
         try:
-            await (self._read_to_newer_claim() if fenced else self._take_in_time(self._deadline()))
+            await self._resolve()
         except EventStoreError as error:
             if not ids:
                 message = f"{doubt}; it could not be claimed anew. Nothing was written"
                 raise LogUnavailableError(message) from error
             raise AppendOutcomeUnknownError(tuple(str(UUID(bytes=key)) for key in ids), str(doubt)) from error
         await self._judge(accepted, outcomes, str(doubt))
+
+    async def _resolve(self) -> None:
+        """Read everything that this writer may have left in the log."""
+        fenced = self._writer.state is State.FENCED
+        self._begin_again()
+        await (self._read_to_newer_claim() if fenced else self._take_in_time(self._deadline()))
 
     async def _judge(
         self, accepted: Sequence[tuple[int, StreamCommit]], outcomes: list[CommitOutcome], doubt: str
@@ -324,24 +327,11 @@ class OwnedPartition:
             self.stage = Stage.RESTORING
             # Asked after the claim: what is sent from here on, no former owner can have answered.
             self._first_own_message = await self._means.commands_end(self.name)
-            await self._restore(claimed.offset + 1)
+            await self.present.restore(claimed.offset + 1, self._means.environment.clock)
             if index.rules[name].open_producers <= {self._writer.producer_id}:
                 break
         self._refuse_if_ending()  # the partition is followed again by then
         await self._serve(claimed.lease)
-
-    async def _restore(self, end: int) -> None:
-        """Read up to an offset, and say how far it is while it takes long."""
-        index, name, clock = self._means.index, str(self.name), self._means.environment.clock
-        first, began = index.positions[name], clock.monotonic()
-        while index.positions[name] < end:
-            try:
-                async with asyncio.timeout(PROGRESS_SECONDS):
-                    await index.reached(name, end)
-            except TimeoutError:
-                at = index.positions[name]
-                rate = (at - first) / max(clock.monotonic() - began, 0.001)
-                _LOGGER.info("%s: restored up to offset %d of %d, %.0f records/s", name, at, end, rate)
 
     async def _serve(self, lease: str) -> None:
         """Serve from where the index stands; from here on it is fed by what is appended."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import compress
 from typing import Final, TypeAlias, TypeVar
@@ -10,8 +12,11 @@ from eventstore.core.records import StoredEvent
 from eventstore.kafka.arbitration import Heads
 from eventstore.kafka.index import Index
 from eventstore.kafka.names import PartitionName
-from eventstore.ports import StreamCommit, StreamQuery
+from eventstore.ports import Clock, StreamCommit, StreamQuery
 
+_LOGGER: Final = logging.getLogger(__name__)
+PROGRESS_SECONDS: Final = 5.0
+"""So often a restore that takes long says how far it is."""
 E = TypeVar("E")
 ReadIndex: TypeAlias = Callable[[Sequence[StreamQuery]], Awaitable[Sequence[Sequence[E]]]]
 
@@ -29,6 +34,19 @@ class Present:
         self._index: Final = index
         self._heads: Final = Heads()
         self.end = 0
+
+    async def restore(self, end: int, clock: Clock) -> None:
+        """Return when the index has everything before an offset; says how far it is while that takes long."""
+        index, name = self._index, self._name.text
+        first, began = index.positions[name], clock.monotonic()
+        while index.positions[name] < end:
+            try:
+                async with asyncio.timeout(PROGRESS_SECONDS):
+                    await index.reached(name, end)
+            except TimeoutError:
+                at = index.positions[name]
+                rate = (at - first) / max(clock.monotonic() - began, 0.001)
+                _LOGGER.info("%s: restored up to offset %d of %d, %.0f records/s", name, at, end, rate)
 
     def begin(self, end: int) -> None:
         """Start from the index as it stands, up to an offset."""

@@ -2,9 +2,13 @@ r"""What stands in an events topic: events, claims, fences and barriers, and the
 
 An event's key is `<id>:<version>:<lease>`; everything else has a key that starts with a NUL, which no id contains:
 
-    \0claim:<lease>            the next owner begins; events of every other lease are void from here on
-    \0fence:<producer id>      a former owner's producer id is shut out at the broker for good
-    \0barrier:<producer id>    an owner made sure that it still is one
+    \0claim:<lease>                    the next owner begins; events of every other lease are void from here on
+    \0fence:<producer id>              a former owner's producer id is shut out at the broker for good
+    \0barrier:<producer id>            an owner made sure that it still is one
+    \0erased:<id>:<version>:<lease>    an event's data is erased; the value tells its place, which it keeps
+
+Beside the last one, in the same batch, stands a tombstone under the event's own key: compaction then removes the event,
+and later the tombstone, but never the record that tells its place.
 """
 
 from __future__ import annotations
@@ -12,7 +16,9 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, Protocol, TypeAlias, cast
+from typing import Annotated, Final, NamedTuple, Protocol, TypeAlias, cast
+
+from pydantic import BaseModel, Field, ValidationError
 
 from eventstore.core.records import StoredEvent
 from eventstore.ports import StreamCommit
@@ -23,12 +29,16 @@ _CONTROL: Final = b"\x00"
 _CLAIM: Final = b"\x00claim:"
 _FENCE: Final = b"\x00fence:"
 _BARRIER: Final = b"\x00barrier:"
+_ERASED: Final = b"\x00erased:"
 _LEASE: Final = "lease"
 _HEADERS: Final = (_LEASE, "event_id", "event_type", "schema_version", "command_id", "part", "occurred_at")
 _ID_BYTES: Final = 16
+_COLONS: Final = 2
 _LEASE_FORM: Final = re.compile("[0-9a-f]{16}")
 _NUMBER_FORM: Final = re.compile(b"-?[0-9]{1,18}")  # what every reader, SQLite included, takes for the same integer
 _PRODUCERS: Final = range(2**63)
+_Number: TypeAlias = Annotated[int, Field(gt=-(10**18), lt=10**18)]
+_Id: TypeAlias = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 
 
 class ReadRecord(Protocol):
@@ -109,6 +119,45 @@ def event_records(commit: StreamCommit, lease: str) -> list[Record]:
     ]
 
 
+class _Place(BaseModel, strict=True, extra="forbid"):
+    """What an erased event keeps: all of `StoredEvent` but the envelope."""
+
+    offset: _Number
+    stream: str
+    version: _Number
+    event_type: str
+    schema_version: _Number
+    event_id: _Id
+    command_id: _Id
+    command_index: _Number
+    command_size: _Number
+    occurred_at: _Number
+
+
+def erasure_records(event: StoredEvent, key: bytes, lease: str) -> list[Record]:
+    """Write what erases an event; the records belong in one batch.
+
+    Args:
+        event: The event.
+        key: The key it was written under.
+        lease: The eraser's.
+    """
+    _, _, aggregate_id = event.stream.partition("-")
+    headers = [(_LEASE, lease.encode())]
+    place = event._asdict() | {"event_id": event.event_id.hex(), "command_id": event.command_id.hex()}
+    del place["envelope"]
+    return [
+        Record(_ERASED + f"{aggregate_id}:{event.version}:{lease}".encode(), json.dumps(place).encode(), headers),
+        Record(key, None, headers),
+    ]
+
+
+def is_key_of(key: bytes | None, event: StoredEvent) -> bool:
+    """Tell whether a record with this key holds the event, whatever the lease."""
+    _, _, aggregate_id = event.stream.partition("-")
+    return (key or b"").rpartition(b":")[0] == f"{aggregate_id}:{event.version}".encode()
+
+
 def stored_events(commit: StreamCommit, first_offset: int) -> list[StoredEvent]:
     """Give a command's events as a reader will see them."""
     size, version = len(commit.events), commit.expected_version
@@ -141,16 +190,39 @@ class LeaseRule:
         """Take the next record.
 
         Returns:
-            The event, or None if the record is none that counts.
+            The event, or None if the record is none that counts. For the record of an erasure the erased event: it
+            has the offset that it was written at, and takes the place of what may have been read there.
         """
+        event: StoredEvent | None = None
         if key is None or key.startswith(_CONTROL):
-            counts = self._control(key or b"", value)
-            event = None
+            event = self._erased(offset, key, value, headers) if key and key.startswith(_ERASED) else None
+            counts = event is not None or self._control(key or b"", value)
+        elif value is None:
+            counts = key.count(b":") >= _COLONS and self._is_in_force(headers)  # says nothing that the erasure does not
         else:
-            event = self._event(offset, key, value, headers) if value is not None and headers else None
+            event = self._event(offset, key, value, headers) if headers else None
             counts = event is not None
         self.skipped += not counts
         return event
+
+    def _is_in_force(self, headers: Headers | None) -> bool:
+        return bool(self.lease) and headers == [(_LEASE, self.lease.encode())]
+
+    def _erased(self, offset: int, key: bytes, value: bytes | None, headers: Headers | None) -> StoredEvent | None:
+        try:
+            place = _Place.model_validate_json(value or b"")
+        except ValidationError:
+            return None
+        _, _, aggregate_id = place.stream.partition("-")
+        own_key = _ERASED + f"{aggregate_id}:{place.version}:{self.lease}".encode()
+        sound = place.stream == f"{self.category}-{aggregate_id}" and key == own_key and 0 <= place.offset < offset
+        if not sound or not self._is_in_force(headers):
+            return None
+        return StoredEvent(
+            place.offset, place.stream, place.version, place.event_type, place.schema_version,
+            bytes.fromhex(place.event_id), bytes.fromhex(place.command_id), place.command_index, place.command_size,
+            place.occurred_at, b"",
+        )  # fmt: skip
 
     def _event(self, offset: int, key: bytes, value: bytes, headers: Headers) -> StoredEvent | None:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
@@ -14,6 +14,7 @@ from eventstore.core.records import Partition, StoredEvent
 from eventstore.core.streams import parse_stream
 from eventstore.environment import Environment
 from eventstore.kafka.channel import Channel
+from eventstore.kafka.erasing import ReadKey, erase
 from eventstore.kafka.errors import Reaction, answer_for
 from eventstore.kafka.index import Index
 from eventstore.kafka.names import Names, PartitionName
@@ -71,7 +72,9 @@ class Session:
         index: The local index.
         ownership: What this process owns.
         channel: The way to other owners.
+        read_key: Reads the key of an event from its topic.
         environment: Clock and randomness.
+        restored: The partitions that the index was once complete for since it was opened.
     """
 
     log_id: str
@@ -80,7 +83,14 @@ class Session:
     index: Index
     ownership: Ownership
     channel: Channel
+    read_key: ReadKey
     environment: Environment
+    restored: set[Partition] = field(default_factory=set[Partition])
+
+    async def erase(self, stream: str, version: int) -> bool:
+        """Erase an event of a partition that this process owns."""
+        partition = self.ownership.owned(self.partitions.of(stream).text)
+        return await erase(partition, self.index, self.read_key, stream, version)
 
     async def read(self, queries: Sequence[StreamQuery], read: ReadIndex[E]) -> Sequence[Sequence[E]]:
         """Read streams from the index, complete up to some moment not before the call.
@@ -109,10 +119,14 @@ class Session:
         await self._up_to_date([name for name in self.partitions.all if not self.ownership.serves(name.text)])
 
     async def settled(self, partition: Partition) -> None:
-        """Return when the index has every event of a partition that this process acknowledged."""
+        """Return when the index has every event that this process acknowledged, and all from before it was opened."""
         self.ownership.check()
         if served := self.ownership.served(partition):
             await served.present.settled()
+        elif partition not in self.restored:
+            # An erased event that the brokers have removed is missing until the record of its place is read.
+            await self._up_to_date([self.partitions.parse(partition)])
+            self.restored.add(partition)
 
     async def find_commands_in(
         self, partition: Partition, command_ids: Sequence[bytes]

@@ -145,6 +145,8 @@ _EVENTS: Final[Mapping[str, object]] = {
     "cleanup.policy": "compact",
     "min.compaction.lag.ms": 7 * _DAY_MS,
     "delete.retention.ms": 30 * _DAY_MS,
+    # What was erased has to go in the end, however little of the topic is new.
+    "max.compaction.lag.ms": 30 * _DAY_MS,
     "min.cleanable.dirty.ratio": "0.9",
     "retention.ms": -1,
     "retention.bytes": -1,

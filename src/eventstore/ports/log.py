@@ -181,6 +181,28 @@ class StreamWriter(Protocol):
         """
         ...
 
+    async def erase(self, stream: str, version: int) -> bool:
+        """Erase the data of one event for good; when this returns, no reader of the log gets it any more.
+
+        The event keeps its place: offset, version, type, ids and time stay, the envelope is empty (`erased`). So the
+        versions stay 1..n, a repeated command is still recognised, and audits stay clean. The snapshots of the stream
+        go as well, and none is kept from then on. Erasing again changes nothing.
+
+        Args:
+            stream: The stream's name.
+            version: Which of its events.
+
+        Returns:
+            False if there is no such event.
+
+        Raises:
+            OwnershipLostError: Another process owns the partition; nothing was erased.
+            LogUnavailableError: The log cannot be written now; repeat the call.
+            AppendOutcomeUnknownError: It may have been erased; repeat the call.
+            CorruptLogError: Stored data is damaged.
+        """
+        ...
+
 
 class PartitionReader(Protocol):
     """Reads the log in its order; what it gives is committed and complete up to the page's next offset."""
@@ -236,7 +258,7 @@ class SnapshotStore(Protocol):
         ...
 
     async def write_snapshots(self, snapshots: Mapping[str, Snapshot]) -> None:
-        """Keep snapshots, replacing older ones; losing one costs time only."""
+        """Keep snapshots, replacing older ones, but none of a stream with an erased event: it may hold the data."""
         ...
 
 

@@ -116,14 +116,16 @@ class BatchProcessor:
         """Apply events and the new position in one transaction."""
         if next_offset == self.checkpoint.next_offset:
             return
-        after = self.checkpoint.after(events, next_offset)
+        # Erased events are counted as processed, which they may have been before, and have no effect.
+        after, present = self.checkpoint.after(events, next_offset), [event for event in events if not event.erased]
         for attempt in range(_REFOLDS):
-            batch = self._decode(events)
             try:
-                await finished(self._commit(batch, after))
+                await finished(self._commit(self._decode(present), after))
             except RowConflictError:
                 _LOGGER.debug("%s: rows appeared meanwhile, folding again (%d)", self._label, attempt + 1)
                 continue
+            except HandlerFailedError as failure:
+                raise HandlerFailedError(events.index(present[failure.index]), failure.cause) from failure.cause
             return
         message = f"{self._label}: other workers insert the same rows all the time; trying again later"
         raise StoreUnavailableError(message)
@@ -186,7 +188,7 @@ class BatchProcessor:
 
     async def try_out(self, transaction: QueryTransaction, events: Sequence[StoredEvent]) -> None:
         """Apply events without moving the position, for a transaction that will be rolled back."""
-        batch = self._decode([event for event in events if event.event_type in self._handled])
+        batch = self._decode([event for event in events if event.event_type in self._handled and not event.erased])
         if batch:
             await self._subscriber.apply(transaction, batch)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from eventstore.core.checkpoints import Checkpoint, DeadLetter, Failure
@@ -90,6 +91,8 @@ class DeadLetters:
     async def retry(self, letter_id: int) -> DeadLetter:
         """Apply a parked event now, on top of all events processed since, and remove the letter with it.
 
+        One that was erased has no effect.
+
         Args:
             letter_id: Which one, as listed.
 
@@ -117,6 +120,8 @@ class DeadLetters:
             )
             raise CorruptLogError(message)
         stored = page.events[0]
+        if stored.erased:
+            return await self.discard(letter_id)
         batch = [EventAt(self._surroundings.registry.decode(stored), Recorded(stored, letter.partition))]
         async with self._query.transaction() as transaction:
             try:
@@ -142,6 +147,21 @@ class DeadLetters:
         async with self._query.transaction() as transaction:
             await transaction.discard(letter_id)
         return letter
+
+    async def forget(self, stream: str, version: int) -> None:
+        """Discard what is parked of an erased event: the cause may quote its data.
+
+        Args:
+            stream: The stream's name.
+            version: Which of its events.
+
+        Raises:
+            StoreUnavailableError: The query store is out of reach.
+        """
+        for letter in await self._query.dead_letters():
+            if (letter.stream, letter.event_version) == (stream, version):
+                with suppress(OwnershipLostError):  # somebody else removed it meanwhile
+                    await self.discard(letter.id)
 
     async def _letter(self, letter_id: int) -> DeadLetter:
         for letter in await self._query.dead_letters():

@@ -83,7 +83,7 @@ class Preview:
         return self._rows
 
     def _apply(self, events: Sequence[StoredEvent], partition: str) -> None:
-        handled = [event for event in events if event.event_type in self._definition.events]
+        handled = [event for event in events if event.event_type in self._definition.events and not event.erased]
         batch = [EventAt(self._registry.decode(event), Recorded(event, partition)) for event in handled]
         try:
             changes = self._fold.fold(self._fold.plan(batch), self._rows)

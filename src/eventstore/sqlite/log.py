@@ -15,7 +15,7 @@ from eventstore.core.errors import ConfigurationError, StoreClosedError
 from eventstore.core.records import Partition, Snapshot, StoredEvent, StreamEvent
 from eventstore.environment import Environment
 from eventstore.ports import CommitOutcome, Page, StreamCommit, StreamQuery, StreamSummary, Volume
-from eventstore.sqlite import reading
+from eventstore.sqlite import erasing, reading
 from eventstore.sqlite.committing import GroupWriter
 from eventstore.sqlite.connections import ConnectionPool, connect
 from eventstore.sqlite.errors import translated
@@ -148,6 +148,19 @@ class SqliteLog:
         outcomes = await self._writer.run(lambda connection: self._group.commit(connection, commits))
         self._wake()
         return outcomes
+
+    async def erase(self, stream: str, version: int) -> bool:
+        """Erase an event's data from the file and its write-ahead log; see `StreamWriter.erase`.
+
+        What is erased is overwritten. Copies that SQLite made earlier, when it reorganised pages, may be left in free
+        space of the file until `VACUUM`.
+        """
+
+        def erase(connection: sqlite3.Connection) -> bool:
+            with translated(self.path, "erasing"):
+                return erasing.erase(connection, self.path, stream, version)
+
+        return await self._writer.run(erase)
 
     async def read_streams(self, queries: Sequence[StreamQuery]) -> Sequence[Sequence[StoredEvent]]:
         """Read streams by name; see `StreamReader.read_streams`."""

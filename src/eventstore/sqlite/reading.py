@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from eventstore.core.records import Snapshot, StoredEvent, StreamEvent
 from eventstore.ports import Page, StreamQuery, StreamSummary, Volume
+from eventstore.sqlite.erasing import overwriting
 from eventstore.sqlite.schema import EVENT_COLUMNS, SLOT_BITS
 
 _STREAM: Final = f"SELECT {EVENT_COLUMNS} FROM events WHERE stream = ? AND version > ? ORDER BY version LIMIT ?"  # noqa: S608
@@ -28,6 +29,11 @@ _NEXT_STREAM: Final = "SELECT min(stream) FROM events WHERE stream > ? AND strea
 # `StoredEvent._make` without its Python frame per row.
 _event: Final[Callable[[Iterable[Any]], StoredEvent]] = partial(tuple.__new__, StoredEvent)  # pyright: ignore[reportUnknownMemberType]
 _stream_event: Final[Callable[[Iterable[Any]], StreamEvent]] = partial(tuple.__new__, StreamEvent)  # pyright: ignore[reportUnknownMemberType]
+_KEEP_SNAPSHOT: Final = (
+    "INSERT INTO snapshots VALUES (?, ?, ?, ?, ?) ON CONFLICT (stream) DO UPDATE SET version = excluded.version, "
+    "occurred_at = excluded.occurred_at, fingerprint = excluded.fingerprint, state = excluded.state "
+    "WHERE fingerprint <> ''"
+)
 _NEWEST: Final = "SELECT version, occurred_at FROM events WHERE stream = ? ORDER BY version DESC LIMIT 1"
 
 
@@ -133,24 +139,22 @@ def read_versions(connection: sqlite3.Connection, streams: Sequence[str]) -> dic
 
 def read_snapshots(connection: sqlite3.Connection, streams: Sequence[str]) -> dict[str, Snapshot]:
     """Give the snapshots there are."""
-    query = "SELECT version, occurred_at, fingerprint, state FROM snapshots WHERE stream = ?"
+    query = "SELECT version, occurred_at, fingerprint, state FROM snapshots WHERE stream = ? AND fingerprint <> ''"
     rows = ((stream, connection.execute(query, (stream,)).fetchone()) for stream in streams)
     return {stream: Snapshot._make(row) for stream, row in rows if row}
 
 
 def write_snapshots(connection: sqlite3.Connection, snapshots: Mapping[str, Snapshot]) -> None:
-    """Keep snapshots, replacing older ones."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        connection.executemany(
-            "INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?, ?, ?)",
-            [(stream, *snapshot) for stream, snapshot in snapshots.items()],
-        )
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.rollback()
-        raise
+    """Keep snapshots, replacing older ones without a trace; a stream with an erased event has none."""
+    with overwriting(connection):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            connection.executemany(_KEEP_SNAPSHOT, [(stream, *snapshot) for stream, snapshot in snapshots.items()])
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.rollback()
+            raise
 
 
 def quick_check(connection: sqlite3.Connection) -> str:

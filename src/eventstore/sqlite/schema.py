@@ -54,6 +54,8 @@ INSERT_EVENT: Final = (
     f"VALUES ({', '.join('?' * len(StoredEvent._fields))})"
 )
 
+INSERT_OR_IGNORE_EVENT: Final = INSERT_EVENT.replace("INSERT", "INSERT OR IGNORE", 1)
+
 
 def create_or_check(
     connection: sqlite3.Connection, path: Path, new_log_id: str, application_id: int = APPLICATION_ID

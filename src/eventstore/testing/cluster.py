@@ -203,18 +203,24 @@ class ClusterMember(FaultyLog):
         self._check_alive()
         if method == "ask":
             return await self._ask(*arguments)
+        if method == "erase":
+            await self._cluster.pause()
+            self._refuse_unless_owner(self.partition_of(arguments[0]))
         if method != "commit":
             return await super()._call(method, *arguments)
         partition, commits = arguments
         await self._cluster.pause()
+        self._refuse_unless_owner(partition)
+        outcomes = self._cluster.log.write(partition, commits)
+        await self._cluster.pause()
+        return outcomes
+
+    def _refuse_unless_owner(self, partition: Partition) -> None:
         self._check_alive()
         owner = self._cluster.owner(partition)
         if owner != self.name:
             message = f"{partition} is owned by {owner or 'nobody'}, not by {self.name}; nothing was written"
             raise OwnershipLostError(message)
-        outcomes = self._cluster.log.write(partition, commits)
-        await self._cluster.pause()
-        return outcomes
 
     async def _ask(self, partition: Partition, message: bytes, timeout: float) -> bytes:  # noqa: ASYNC109
         letter = _Letter(partition, message, asyncio.get_running_loop().create_future())

@@ -116,6 +116,11 @@ class FaultyLog:
         outcomes: Sequence[CommitOutcome] = await self._pass("commit", partition, commits)
         return outcomes
 
+    async def erase(self, stream: str, version: int) -> bool:
+        """Pass on, or fail."""
+        found: bool = await self._pass("erase", stream, version)
+        return found
+
     async def read_streams(self, queries: Sequence[StreamQuery]) -> Sequence[Sequence[StoredEvent]]:
         """Pass on, or fail."""
         events: Sequence[Sequence[StoredEvent]] = await self._pass("read_streams", queries)

@@ -220,6 +220,66 @@ class LogContract:
         async with self.open_log() as log:
             assert await log.read_snapshots(["task-1", "task-3"]) == {"task-1": Snapshot(5, 2, "g", b"[]")}
 
+    async def test_an_erased_event_keeps_its_place_and_loses_its_data(self) -> None:
+        async with self.open_log() as log:
+            partition, commit = log.partition_of("task-1"), commit_of("task-1", 0, 3)
+            await log.commit(partition, [commit])
+            (before,) = await log.read_streams([StreamQuery("task-1")])
+            assert await log.erase("task-1", 2)
+            expected = [before[0], before[1].without_data(), before[2]]
+            assert await log.read_streams([StreamQuery("task-1")]) == [expected]
+        async with self.open_log() as log:
+            assert await log.read_streams([StreamQuery("task-1")]) == [expected]
+            assert await log.read_to_fold([StreamQuery("task-1")]) == [[event.to_fold for event in expected]]
+            assert await log.find_commands([commit.command_id]) == {commit.command_id: expected}
+            assert list((await log.read(partition, 0, 10)).events) == expected
+            assert (await log.measure(partition, 0, None)).events == 3
+        assert [event.erased for event in expected] == [False, True, False]
+
+    async def test_a_stream_with_an_erased_event_goes_on_as_before(self) -> None:
+        async with self.open_log() as log:
+            partition, commit = log.partition_of("task-1"), commit_of("task-1", 0, 2)
+            await log.commit(partition, [commit])
+            await log.erase("task-1", 2)
+            again, next_one = await log.commit(partition, [commit, commit_of("task-1", 2)]), commit_of("task-1", 2)
+            assert again == [Duplicated(), Conflicted(2)]
+            (outcome,) = await log.commit(partition, [next_one])
+            (events,) = await log.read_streams([StreamQuery("task-1")])
+            page = await log.read(partition, 0, 10)
+        assert isinstance(outcome, Appended)
+        assert [(event.version, event.erased) for event in events] == [(1, False), (2, True), (3, False)]
+        assert outcome.next_offset == page.next_offset == page.end == page.events[-1].offset + 1
+
+    async def test_erasing_again_changes_nothing_and_what_is_not_there_is_not_erased(self) -> None:
+        async with self.open_log() as log:
+            await log.commit(log.partition_of("task-1"), [commit_of("task-1", 0, 2)])
+            erased = [await log.erase("task-1", version) for version in (1, 1, 0, 3, -1)]
+            unknown = await log.erase("task-2", 1)
+            (events,) = await log.read_streams([StreamQuery("task-1")])
+        assert (erased, unknown) == ([True, True, False, False, False], False)
+        assert [event.erased for event in events] == [True, False]
+
+    async def test_a_stream_with_an_erased_event_has_no_snapshot_any_more(self) -> None:
+        async with self.open_log() as log:
+            for stream in ("task-1", "task-2"):
+                await log.commit(log.partition_of(stream), [commit_of(stream, 0, 2)])
+            snapshots = {stream: Snapshot(2, 1, "f", b"{}") for stream in ("task-1", "task-2")}
+            await log.write_snapshots(snapshots)
+            await log.erase("task-1", 1)
+            assert await log.read_snapshots(["task-1", "task-2"]) == {"task-2": snapshots["task-2"]}
+            await log.write_snapshots(snapshots)
+            assert await log.read_snapshots(["task-1", "task-2"]) == {"task-2": snapshots["task-2"]}
+
+    async def test_an_event_without_an_envelope_is_an_erased_one(self) -> None:
+        async with self.open_log() as log:
+            commit = commit_of("task-1", 0, 2)
+            commit = commit._replace(events=(commit.events[0]._replace(envelope=b""), commit.events[1]))
+            await log.commit(log.partition_of("task-1"), [commit])
+            assert await log.erase("task-1", 1)
+        async with self.open_log() as log:
+            (events,) = await log.read_streams([StreamQuery("task-1")])
+        assert [event.erased for event in events] == [True, False]
+
     async def test_a_cancelled_commit_happens_as_a_whole_or_not_at_all(self) -> None:
         async with self.open_log() as log:
             partition = log.partition_of("task-1")
@@ -242,6 +302,8 @@ class LogContract:
             await log.read_streams([StreamQuery("task-1")])
         with pytest.raises(StoreClosedError):
             await log.commit(partition, [commit_of("task-1", 0)])
+        with pytest.raises(StoreClosedError):
+            await log.erase("task-1", 1)
 
     async def test_a_sound_log_passes_its_own_check(self) -> None:
         async with self.open_log() as log:

@@ -139,6 +139,19 @@ class MemoryLog:
         events = self._events[partition]
         return events[-1].offset + 1 if events else 0
 
+    async def erase(self, stream: str, version: int) -> bool:
+        """Erase an event's data; see `StreamWriter.erase`."""
+        self._check_open()
+        await asyncio.sleep(0)
+        events = self._streams.get(stream, [])
+        if not 1 <= version <= len(events):
+            return False
+        event = events[version - 1]
+        for kept in (self._events[self.partition_of(stream)], events, self._commands[event.command_id]):
+            kept[kept.index(event)] = event.without_data()
+        self._snapshots.pop(stream, None)
+        return True
+
     async def read_streams(self, queries: Sequence[StreamQuery]) -> Sequence[Sequence[StoredEvent]]:
         """Read streams by name; see `StreamReader.read_streams`."""
         self._check_open()
@@ -208,7 +221,9 @@ class MemoryLog:
     async def write_snapshots(self, snapshots: Mapping[str, Snapshot]) -> None:
         """Keep snapshots, replacing older ones."""
         self._check_open()
-        self._snapshots.update(snapshots)
+        for stream, snapshot in snapshots.items():
+            if not any(event.erased for event in self._streams.get(stream, [])):
+                self._snapshots[stream] = snapshot
 
     def _wake(self) -> None:
         self._appended.set()

@@ -19,6 +19,7 @@ from eventstore.core.streams import StreamId, stream_id
 from eventstore.environment import Environment
 from eventstore.ports import CommandChannel, SnapshotStore
 from eventstore.write.deciding import Decider, Request
+from eventstore.write.erasing import Erasure
 from eventstore.write.group_commit import CommitsStreams, GroupCommit
 from eventstore.write.messages import Messages
 from eventstore.write.pending import Committed, Pending
@@ -111,14 +112,31 @@ class CommandSide:
         deadline = self._environment.clock.monotonic() + timeout
         return await self._router.execute(request, look_up=command_id is not None, deadline=deadline)
 
-    def partition_of(self, request: Request) -> Partition:
-        """Give the partition of a command's stream."""
-        return self._log.partition_of(str(request.stream))
+    async def erase(self, aggregate: type[Aggregate], aggregate_id: str, version: int, timeout: float) -> bool:  # noqa: ASYNC109 - passed on as a deadline
+        """Erase an event; see `EventStore.erase`."""
+        stream = self._stream(aggregate, aggregate_id)
+        try:
+            deadline = self._environment.clock.monotonic() + timeout
+            return await self._router.erase(Erasure(stream, version), deadline=deadline)
+        finally:
+            # The owner has forgotten it, but this process may have loaded it, too.
+            self._rehydrator.cache.forget(str(stream))
+
+    async def erase_here(self, erasure: Erasure) -> bool:
+        """Erase an event from this process's log; see `LocalExecution`."""
+        try:
+            return await self._log.erase(str(erasure.stream), erasure.version)
+        finally:
+            self._rehydrator.cache.forget(str(erasure.stream))
+
+    def partition_of(self, stream: StreamId) -> Partition:
+        """Give the partition of a stream."""
+        return self._log.partition_of(str(stream))
 
     async def execute_here(self, request: Request, *, look_up: bool, deadline: float) -> Committed:
         """Execute a command by this process's group commit; see `LocalExecution`."""
         pending = Pending(request, look_up, deadline, asyncio.get_running_loop().create_future())
-        await self._group(self.partition_of(request)).submit(pending)
+        await self._group(self.partition_of(request.stream)).submit(pending)
         return await pending.answer
 
     async def load(self, aggregate: type[A], aggregate_id: str, at: int | datetime | None) -> A:

@@ -36,8 +36,9 @@ class CommitsStreams(StreamReader, StreamWriter, Protocol):
 
 @dataclass(slots=True)
 class _Batch:
-    """Decided commands, and the states they leave behind."""
+    """Decided commands, and the states they leave behind; `forgotten` is the cache's when the first was taken."""
 
+    forgotten: int
     decided: list[tuple[Pending, Decision]] = field(default_factory=list[tuple[Pending, Decision]])
     states: dict[str, Aggregate] = field(default_factory=dict[str, Aggregate])
     size: int = 0
@@ -101,7 +102,7 @@ class GroupCommit:
             while True:
                 await self._inbox.arrived.wait()
                 self._inbox.arrived.clear()
-                batch = _Batch()
+                batch = self._new_batch()
                 await self._decide_queued(batch, {})
                 while batch.decided:
                     batch = await self._write_and_decide_next(batch)
@@ -116,7 +117,7 @@ class GroupCommit:
         commits = [decision.commit for _, decision in writing.decided]
         in_flight = asyncio.ensure_future(self._log.commit(self._partition, commits))
         in_flight.add_done_callback(lambda _: self._inbox.arrived.set())
-        following = _Batch()
+        following = self._new_batch()
         try:
             while not in_flight.done():
                 await self._inbox.arrived.wait()
@@ -127,14 +128,18 @@ class GroupCommit:
             in_flight.cancel()
             raise
         conflicting = self._settle(writing, in_flight)
-        if conflicting is None:
+        # What was decided on states that were to be forgotten must not be handed on from batch to batch.
+        if conflicting is None and writing.forgotten == self._rehydrator.cache.forgotten:
             if self._inbox and not following.full:
                 await self._decide_queued(following, {})
             return following
-        self._inbox.put_back([*conflicting, *(pending for pending, _ in following.decided)])
-        again = _Batch()
+        self._inbox.put_back([*(conflicting or ()), *(pending for pending, _ in following.decided)])
+        again = self._new_batch()
         await self._decide_queued(again, {})
         return again
+
+    def _new_batch(self) -> _Batch:
+        return _Batch(self._rehydrator.cache.forgotten)
 
     async def _decide_queued(self, batch: _Batch, overlay: Mapping[str, Aggregate]) -> None:
         """Decide queued requests into the batch until one of the two runs out.
@@ -219,7 +224,7 @@ class GroupCommit:
                 f"so it cannot be used for {name}: give every command its own id"
             )
         try:
-            decoded = tuple(self._decider.registry.decode(event) for event in events)
+            decoded = tuple(self._decider.registry.decode(event) for event in events if not event.erased)
         except EventStoreError as error:
             return error
         return Committed(events[-1].version, decoded, Token({self._partition: events[-1].offset + 1}))
@@ -276,7 +281,7 @@ class GroupCommit:
         for (pending, decision), outcome in zip(batch.decided, outcomes, strict=True):
             match outcome:
                 case Appended():
-                    self._rehydrator.cache.put(decision.commit.stream, decision.state)
+                    self._rehydrator.cache.put(decision.commit.stream, decision.state, batch.forgotten)
                     self._snapshotter.offer(decision.state, len(decision.events))
                     self._inbox.answer(pending, decision.refusal or self._committed(decision, outcome))
                 case Conflicted():

@@ -1,4 +1,4 @@
-"""The wire form of a command and of its answer, for the way to the owner of a partition and back: versioned JSON."""
+"""The wire form of requests and of their answers, for the way to the owner of a partition and back: versioned JSON."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from eventstore.core.records import StoredEvent, Token
 from eventstore.core.registry import TypeRegistry
 from eventstore.core.streams import stream_id
 from eventstore.write.deciding import Request
+from eventstore.write.erasing import Erasure
 from eventstore.write.pending import Committed
 
 MAX_MESSAGE_BYTES: Final = 16_000_000
@@ -25,10 +26,13 @@ MAX_MESSAGE_BYTES: Final = 16_000_000
 _FORMAT: Final = 1
 _REMEDY: Final = "deploy the same version of the application everywhere"
 _Format: TypeAlias = Literal[1]
+Answer: TypeAlias = Committed | bool | EventStoreError
+"""What became of a command; whether there was an event to erase; why there is neither."""
 
 
 class _RequestForm(BaseModel):
     format: _Format = _FORMAT
+    kind: Literal["execute"] = "execute"
     category: str
     id: str
     command: str
@@ -37,6 +41,20 @@ class _RequestForm(BaseModel):
     correlation_id: UUID
     expected_version: Annotated[int, Field(ge=0)] | None
     timeout: Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _ErasureForm(BaseModel):
+    format: _Format = _FORMAT
+    kind: Literal["erase"] = "erase"
+    category: str
+    id: str
+    version: int
+    timeout: Annotated[float, Field(allow_inf_nan=False)]
+
+
+_REQUEST: Final[TypeAdapter[_RequestForm | _ErasureForm]] = TypeAdapter(
+    Annotated[_RequestForm | _ErasureForm, Field(discriminator="kind")]
+)
 
 
 class _EventForm(BaseModel):
@@ -53,6 +71,12 @@ class _CommittedForm(BaseModel):
     token: str
 
 
+class _ErasedForm(BaseModel):
+    format: _Format = _FORMAT
+    kind: Literal["erased"] = "erased"
+    found: bool
+
+
 class _ErrorForm(BaseModel):
     """An error as its classes, the nearest first, so that whoever does not know the first takes the next."""
 
@@ -64,15 +88,15 @@ class _ErrorForm(BaseModel):
     notes: list[str]
 
 
-_ANSWER: Final[TypeAdapter[_CommittedForm | _ErrorForm]] = TypeAdapter(
-    Annotated[_CommittedForm | _ErrorForm, Field(discriminator="kind")]
+_ANSWER: Final[TypeAdapter[_CommittedForm | _ErasedForm | _ErrorForm]] = TypeAdapter(
+    Annotated[_CommittedForm | _ErasedForm | _ErrorForm, Field(discriminator="kind")]
 )
 
 _JSON_OBJECT: Final[TypeAdapter[JsonObject]] = TypeAdapter(JsonObject)
 
 
 class Messages:
-    """Writes and reads commands and answers of one application.
+    """Writes and reads commands, erasures and answers of one application.
 
     Args:
         aggregates: The aggregate classes by category; they know the command classes.
@@ -122,18 +146,34 @@ class Messages:
             raise UnencodableEventError(text)
         return message
 
-    def read_request(self, message: bytes) -> tuple[Request, float]:
-        """Decode a command; gives it with the seconds that were left for it when it was sent.
+    @staticmethod
+    def write_erasure(erasure: Erasure, timeout: float) -> bytes:
+        """Encode the request to erase an event.
+
+        Args:
+            erasure: Which event.
+            timeout: Seconds that are left for it.
+        """
+        stream = erasure.stream
+        return to_json(_ErasureForm(category=stream.category, id=stream.id, version=erasure.version, timeout=timeout))
+
+    def read_request(self, message: bytes) -> tuple[Request | Erasure, float]:
+        """Decode a command or an erasure; gives it with the seconds that were left for it when it was sent.
 
         Raises:
-            ConfigurationError: The bytes are no command of this version of the application.
+            ConfigurationError: The bytes are no request of this version of the application.
             InvalidIdError: The aggregate's id is malformed.
         """
         try:
-            form = _RequestForm.model_validate_json(message)
+            form = _REQUEST.validate_json(message)
         except ValidationError as cause:
             text = f"a message of {len(message):,} bytes is no command that this process reads ({_problem(cause)})"
             raise _misfit(text) from cause
+        if isinstance(form, _ErasureForm):
+            return Erasure(stream_id(form.category, form.id), form.version), form.timeout
+        return self._read_command_form(form), form.timeout
+
+    def _read_command_form(self, form: _RequestForm) -> Request:
         aggregate = self._aggregates.get(form.category)
         if aggregate is None:
             known = ", ".join(sorted(self._aggregates)) or "none"
@@ -149,13 +189,12 @@ class Messages:
             text = f"a {form.command} does not fit the class of the partition's owner ({_problem(cause)})"
             raise _misfit(text) from cause
         stream = stream_id(form.category, form.id)
-        request = Request(aggregate, stream, value, form.command_id, form.correlation_id, form.expected_version)
-        return request, form.timeout
+        return Request(aggregate, stream, value, form.command_id, form.correlation_id, form.expected_version)
 
-    def write_answer(self, answer: Committed | EventStoreError) -> bytes:
+    def write_answer(self, answer: Answer) -> bytes:
         """Encode an answer; one that cannot be encoded says so instead."""
         try:
-            message = to_json(_error_form(answer) if isinstance(answer, EventStoreError) else _committed_form(answer))
+            message = to_json(_answer_form(answer))
         except (PydanticSerializationError, ValueError, RecursionError) as cause:
             problem = f"it cannot be written as JSON: {cause}"
         else:
@@ -172,16 +211,25 @@ class Messages:
             EventStoreError: What the owner's `execute` raised, with its attributes.
             EventSchemaError: The command was executed, but its events do not fit the classes of this process.
         """
-        try:
-            form = _ANSWER.validate_json(message)
-        except ValidationError as cause:
-            text = f"the owner's answer cannot be read ({_problem(cause)}): {_REMEDY}"
-            raise AnswerLostError(text) from cause
-        if isinstance(form, _ErrorForm):
-            raise _read_error(form)
+        form = _read_answer_form(message)
+        if not isinstance(form, _CommittedForm):
+            raise _unreadable(form.kind)
         first = form.version - len(form.events) + 1
         events = [self._read_event(request, version, event) for version, event in enumerate(form.events, first)]
         return Committed(form.version, tuple(events), Token.parse(form.token))
+
+    @staticmethod
+    def read_erased(message: bytes) -> bool:
+        """Decode the answer to an erasure: whether there is such an event.
+
+        Raises:
+            AnswerLostError: The bytes are no answer of this version of the application.
+            EventStoreError: What the owner raised, with its attributes.
+        """
+        form = _read_answer_form(message)
+        if not isinstance(form, _ErasedForm):
+            raise _unreadable(form.kind)
+        return form.found
 
     def _read_event(self, request: Request, version: int, form: _EventForm) -> Event:
         """Decode an event as if it had been read from the log: upcast if an older process wrote it."""
@@ -210,6 +258,26 @@ def _command_data(command: Command) -> JsonObject:
         problem = _problem(cause) if isinstance(cause, ValidationError) else str(cause)
     message = f"{kind.__name__} cannot be sent to the owner as JSON: {problem}. Nothing was written; change its data"
     raise UnencodableEventError(message)
+
+
+def _answer_form(answer: Answer) -> BaseModel:
+    if isinstance(answer, EventStoreError):
+        return _error_form(answer)
+    return _ErasedForm(found=answer) if isinstance(answer, bool) else _committed_form(answer)
+
+
+def _read_answer_form(message: bytes) -> _CommittedForm | _ErasedForm:
+    try:
+        form = _ANSWER.validate_json(message)
+    except ValidationError as cause:
+        raise _unreadable(_problem(cause)) from cause
+    if isinstance(form, _ErrorForm):
+        raise _read_error(form)
+    return form
+
+
+def _unreadable(problem: str) -> AnswerLostError:
+    return AnswerLostError(f"the owner's answer cannot be read ({problem}): {_REMEDY}")
 
 
 def _committed_form(committed: Committed) -> _CommittedForm:

@@ -28,10 +28,14 @@ class StateCache:
 
     Args:
         size: How many states are kept.
+
+    Attributes:
+        forgotten: How often a stream was forgotten.
     """
 
     def __init__(self, size: int) -> None:
         self._size: Final = size
+        self.forgotten = 0
         self._states: Final[OrderedDict[str, Aggregate]] = OrderedDict()
 
     def get(self, stream: str) -> Aggregate | None:
@@ -41,8 +45,22 @@ class StateCache:
             self._states.move_to_end(stream)
         return state
 
-    def put(self, stream: str, state: Aggregate) -> None:
-        """Keep a committed state unless a newer one is kept already."""
+    def forget(self, stream: str) -> None:
+        """Keep nothing of a stream that what was read or kept until now went into."""
+        self.forgotten += 1
+        self._states.pop(stream, None)
+
+    def put(self, stream: str, state: Aggregate, forgotten: int) -> None:
+        """Keep a committed state unless a newer one is kept already.
+
+        Args:
+            stream: The stream's name.
+            state: The state.
+            forgotten: The attribute's value before anything that the state is made of was read or taken from here: if
+                a stream was forgotten since, the state may hold what was to be forgotten, and is not kept.
+        """
+        if forgotten != self.forgotten:
+            return
         known = self._states.get(stream)
         if known is None or known.version <= state.version:
             self._states[stream] = state
@@ -79,12 +97,13 @@ class Rehydrator:
             CorruptLogError: A stream has a gap.
             LogUnavailableError: The log cannot be read now.
         """
+        forgotten = self.cache.forgotten
         states = await self._starts(wanted)
         behind = [*states]
         while behind:
             behind = await self._fold_page(states, behind)
         for name, state in states.items():
-            self.cache.put(name, state)
+            self.cache.put(name, state, forgotten)
         return states
 
     async def _fold_page(self, states: dict[str, Aggregate], behind: Sequence[str]) -> list[str]:
@@ -147,7 +166,7 @@ class Rehydrator:
 
 
 def fold(state: Aggregate, events: Sequence[StreamEvent], registry: TypeRegistry) -> None:
-    """Evolve a state in place by stored events that follow it.
+    """Evolve a state in place by stored events that follow it; erased ones only count.
 
     Raises:
         EventSchemaError: An event does not fit the code, or applying it raised.
@@ -160,6 +179,9 @@ def fold(state: Aggregate, events: Sequence[StreamEvent], registry: TypeRegistry
             place = stored.place_in(stream)
             message = f"{place}: version {version} is missing before it; the log is damaged, restore a backup"
             raise CorruptLogError(message)
+        if not stored.envelope:  # erased
+            state.pass_over(stored.occurred_at)
+            continue
         event = decode(stored, stream)
         try:
             evolve(event, stored.occurred_at)

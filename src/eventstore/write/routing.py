@@ -1,4 +1,4 @@
-"""Routing: a command is executed by the process that owns its partition, whichever process it was given to.
+"""Routing: a request is executed by the process that owns its partition, whichever process it was given to.
 
     execute ---> owned here? ---yes---> group commit ----.
                      |                                   |---> answer
@@ -6,13 +6,16 @@
               ^                                          |
               '--- pause <--- lost, moved, unavailable <-'     until the one deadline passes
 
-A try whose outcome is unknown is followed by a try with the same command id, which the owner looks up first.
+A try whose outcome is unknown is followed by a try with the same command id, which the owner looks up first. An erasure
+may be repeated as it is.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from itertools import count
-from typing import Final, Protocol
+from typing import Final, Generic, Protocol, TypeVar
 
 from eventstore.core.errors import (
     AnswerLostError,
@@ -25,12 +28,15 @@ from eventstore.core.errors import (
     StoreClosedError,
 )
 from eventstore.core.records import Partition
+from eventstore.core.streams import StreamId
 from eventstore.environment import Environment
 from eventstore.ports import CommandChannel
 from eventstore.write.deciding import Request
-from eventstore.write.messages import Messages
+from eventstore.write.erasing import Erasure
+from eventstore.write.messages import Answer, Messages
 from eventstore.write.pending import Committed
 
+T = TypeVar("T")
 _FIRST_PAUSE: Final = 0.02
 _LONGEST_PAUSE: Final = 0.5
 _SHORTEST_WAIT: Final = 1.0
@@ -38,10 +44,10 @@ _SHORTEST_WAIT: Final = 1.0
 
 
 class LocalExecution(Protocol):
-    """Executes commands of the partitions that this process owns."""
+    """Executes requests for the partitions that this process owns."""
 
-    def partition_of(self, request: Request) -> Partition:
-        """Give the partition of a command's stream."""
+    def partition_of(self, stream: StreamId) -> Partition:
+        """Give the partition of a stream."""
         ...
 
     async def execute_here(self, request: Request, *, look_up: bool, deadline: float) -> Committed:
@@ -54,9 +60,34 @@ class LocalExecution(Protocol):
         """
         ...
 
+    async def erase_here(self, erasure: Erasure) -> bool:
+        """Erase an event from this process's log; see `StreamWriter.erase`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Errand(Generic[T]):
+    """What is wanted from the owner of a stream.
+
+    Attributes:
+        stream: The stream.
+        label: Names it in messages.
+        command_ids: What to repeat if the outcome stays unknown.
+        do_here: Does it; is told whether an earlier try may have done it.
+        write: Encodes it for another process, with the seconds that are left.
+        read: Decodes the answer, or raises it.
+    """
+
+    stream: StreamId
+    label: str
+    command_ids: tuple[str, ...]
+    do_here: Callable[[bool], Awaitable[T]]
+    write: Callable[[float], bytes]
+    read: Callable[[bytes], T]
+
 
 class CommandRouter:
-    """Executes commands here or where their partition is owned, and answers those that others send.
+    """Executes commands and erasures here or where their partition is owned, and answers those that others send.
 
     Args:
         local: Executes what is owned here.
@@ -82,19 +113,46 @@ class CommandRouter:
             look_up: Whether its id may be in the log already.
             deadline: On the monotonic clock; all tries share it.
         """
+        errand = _Errand(
+            request.stream,
+            f"{type(request.command).__name__} on {request.stream}",
+            (str(request.command_id),),
+            lambda again: self._local.execute_here(request, look_up=look_up or again, deadline=deadline),
+            lambda left: self._messages.write_request(request, left),
+            lambda answer: self._messages.read_answer(request, answer),
+        )
+        return await self._run(errand, deadline)
+
+    async def erase(self, erasure: Erasure, *, deadline: float) -> bool:
+        """Erase an event wherever its partition is owned; see `EventStore.erase`.
+
+        Args:
+            erasure: Which event.
+            deadline: On the monotonic clock; all tries share it.
+        """
+        errand = _Errand(
+            erasure.stream,
+            f"the erasure of {erasure.stream} version {erasure.version}",
+            (),
+            lambda _: self._local.erase_here(erasure),
+            lambda left: self._messages.write_erasure(erasure, left),
+            self._messages.read_erased,
+        )
+        return await self._run(errand, deadline)
+
+    async def _run(self, errand: _Errand[T], deadline: float) -> T:
         if self._channel is None:
-            return await self._local.execute_here(request, look_up=look_up, deadline=deadline)
+            return await errand.do_here(False)
         in_doubt = asked = False
         for attempt in count():
             # What was once sent is sent again, even if it is owned here by now: the owner takes a key's messages in
             # their order, so no earlier one is executed after a later one was refused.
-            here = not asked and self._channel.is_local(self._local.partition_of(request))
+            here = not asked and self._channel.is_local(self._local.partition_of(errand.stream))
             asked = not here
             try:
                 if here:
-                    again = look_up or attempt > 0
-                    return await self._local.execute_here(request, look_up=again, deadline=deadline)
-                return await self._ask(self._channel, request, deadline)
+                    return await errand.do_here(attempt > 0)
+                return await self._ask(self._channel, errand, deadline)
             except (OwnershipLostError, LogUnavailableError) as error:
                 failure: EventStoreError = error
             except (AnswerLostError, AppendOutcomeUnknownError) as error:
@@ -104,17 +162,17 @@ class CommandRouter:
             if pause > 0:
                 await self._clock.sleep(pause)
             if self._clock.monotonic() >= deadline:
-                raise _given_up(request, failure, in_doubt=in_doubt) from failure
+                raise _given_up(errand, failure, in_doubt=in_doubt) from failure
         raise AssertionError  # pragma: no cover - the count has no end
 
-    async def _ask(self, channel: CommandChannel, request: Request, deadline: float) -> Committed:
-        partition = self._local.partition_of(request)
+    async def _ask(self, channel: CommandChannel, errand: _Errand[T], deadline: float) -> T:
+        partition = self._local.partition_of(errand.stream)
         left = max(0.0, deadline - self._clock.monotonic())
-        message = self._messages.write_request(request, left)
+        message = errand.write(left)
         wait = min(left, max(left / 2, _SHORTEST_WAIT))
-        answer = await channel.ask(partition, request.stream.id, message, wait)
+        answer = await channel.ask(partition, errand.stream.id, message, wait)
         try:
-            return self._messages.read_answer(request, answer)
+            return errand.read(answer)
         except (OwnershipLostError, LogUnavailableError) as error:
             # Whoever says so wrote nothing. But it may have been deposed, and the newer owner got the message as well.
             lost = f"{partition}: {error}"
@@ -126,26 +184,23 @@ class CommandRouter:
         return longest * (1 + self._environment.entropy.bits(16) / 2**16) / 2
 
     async def answer(self, partition: Partition, message: bytes) -> bytes:
-        """Execute a command that another process sent, and give its answer; never raises, except when cancelled.
+        """Execute what another process sent, and give its answer; never raises, except when cancelled.
 
         Args:
             partition: The partition it was sent to.
-            message: From `Messages.write_request`.
+            message: From `Messages.write_request` or `write_erasure`.
         """
         return self._messages.write_answer(await self._answer(partition, message))
 
-    async def _answer(self, partition: Partition, message: bytes) -> Committed | EventStoreError:
+    async def _answer(self, partition: Partition, message: bytes) -> Answer:
         try:
             request, timeout = self._messages.read_request(message)
-            own = self._local.partition_of(request)
+            self._refuse_elsewhere(partition, request.stream)
         except EventStoreError as error:
             return error
-        if own != partition:
-            return ConfigurationError(
-                f"{request.stream} was sent to the owner of {partition} but lives in {own}: "
-                "open the log with the same number of partitions everywhere. Nothing was written"
-            )
         try:
+            if isinstance(request, Erasure):
+                return await self._local.erase_here(request)
             return await self._local.execute_here(request, look_up=True, deadline=self._clock.monotonic() + timeout)
         except StoreClosedError as closed:
             return AnswerLostError(f"the owner was closed meanwhile: {closed}")
@@ -154,21 +209,28 @@ class CommandRouter:
         except Exception as bug:  # noqa: BLE001 - whatever the domain raised belongs to the caller alone
             return _as_answer(bug, request)
 
+    def _refuse_elsewhere(self, partition: Partition, stream: StreamId) -> None:
+        own = self._local.partition_of(stream)
+        if own != partition:
+            message = (
+                f"{stream} was sent to the owner of {partition} but lives in {own}: "
+                "open the log with the same number of partitions everywhere. Nothing was written"
+            )
+            raise ConfigurationError(message)
 
-def _as_answer(bug: Exception, request: Request) -> CommandFailedError:
-    failed = CommandFailedError(
-        command=type(request.command).__name__, stream=str(request.stream), cause=f"{type(bug).__name__}: {bug}"
-    )
+
+def _as_answer(bug: Exception, request: Request | Erasure) -> CommandFailedError:
+    what = type(request if isinstance(request, Erasure) else request.command).__name__
+    failed = CommandFailedError(command=what, stream=str(request.stream), cause=f"{type(bug).__name__}: {bug}")
     for note in getattr(bug, "__notes__", ()):
         failed.add_note(note)
     return failed
 
 
-def _given_up(request: Request, failure: EventStoreError, *, in_doubt: bool) -> EventStoreError:
+def _given_up(errand: _Errand[T], failure: EventStoreError, *, in_doubt: bool) -> EventStoreError:
     if in_doubt:
         cause = failure.cause if isinstance(failure, AppendOutcomeUnknownError) else str(failure)
-        return AppendOutcomeUnknownError((str(request.command_id),), cause)
+        return AppendOutcomeUnknownError(errand.command_ids, cause)
     return LogUnavailableError(
-        f"{type(request.command).__name__} on {request.stream} was not executed before its deadline; "
-        f"nothing was written, try again (last: {failure})"
+        f"{errand.label} was not executed before its deadline; nothing was written, try again (last: {failure})"
     )

@@ -1,0 +1,63 @@
+"""Where read models are kept, and what keeps them up to date."""
+
+from __future__ import annotations
+
+import os
+import socket
+from os import PathLike
+from typing import TYPE_CHECKING, TypeVar
+
+from eventstore.core.errors import ConfigurationError
+from eventstore.core.projections import Projection
+from eventstore.core.registry import TypeRegistry
+from eventstore.core.rows import Row
+from eventstore.ports import Clock, EventLog, QueryStore
+from eventstore.read.query_side import QuerySide
+from eventstore.read.worker import WorkerSettings
+from eventstore.settings import Settings
+
+if TYPE_CHECKING:
+    from eventstore.sql.read_model import ReadModel
+
+R = TypeVar("R", bound=Row)
+
+
+def query_store_at(where: str | PathLike[str] | QueryStore, clock: Clock) -> QueryStore:
+    """Give the query store of a file or URL, not opened yet, or the given one.
+
+    Raises:
+        ConfigurationError: The address cannot be used.
+    """
+    if isinstance(where, str | PathLike):
+        from eventstore.sql.store import SqlQueryStore  # noqa: PLC0415 - SQLAlchemy only when it is used
+
+        return SqlQueryStore(os.fspath(where), clock=clock)
+    return where
+
+
+def query_side_over(log: EventLog, query_store: QueryStore, registry: TypeRegistry, settings: Settings) -> QuerySide:
+    """Give the query side of an open log and an open query store, with nothing registered yet."""
+    environment = settings.environment
+    return QuerySide(
+        log,
+        query_store,
+        registry,
+        environment,
+        WorkerSettings(batch_size=settings.batch_size, lease=settings.lease),
+        f"{socket.gethostname()}:{os.getpid()}:{environment.entropy.bits(32):08x}",
+    )
+
+
+def read_model_in(query_store: QueryStore, projection: type[Projection[R]]) -> ReadModel[R]:
+    """Give read access to a projection's rows.
+
+    Raises:
+        ConfigurationError: The query store is a custom one.
+    """
+    from eventstore.sql.read_model import ReadModel  # noqa: PLC0415 - SQLAlchemy only when it is used
+    from eventstore.sql.store import SqlQueryStore  # noqa: PLC0415
+
+    if not isinstance(query_store, SqlQueryStore):
+        message = f"{type(query_store).__name__} is no SQL database: read its rows its own way"
+        raise ConfigurationError(message)
+    return ReadModel(query_store, projection)
