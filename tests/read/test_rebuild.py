@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import text
 
-from eventstore import ConfigurationError, Projection, ProjectionFailedError, RebuildOptions, Recorded, Row, projects
+from eventstore import (
+    ConfigurationError,
+    EventStore,
+    Projection,
+    ProjectionFailedError,
+    RebuildOptions,
+    Recorded,
+    Row,
+    SqliteLog,
+    projects,
+)
 from eventstore.core.errors import OwnershipLostError
 from eventstore.core.streams import StreamId
 from eventstore.read.rebuild import RebuildProgress
+from eventstore.testing.faults import FaultyLog
 from tests.read.shop import (
     Account,
     AccountRow,
@@ -26,6 +37,7 @@ from tests.read.shop import (
     caught_up,
     fill,
     opened,
+    store_of,
 )
 
 
@@ -148,6 +160,33 @@ async def test_writers_go_on_writing_during_a_rebuild(tmp_path: Path) -> None:
 
         assert rebuilt.result().switched
         assert sum(row.balance for row in await new.read_model(NewAccounts).all()) == 4 * 210 + 5050
+        assert all(result.clean for result in await new.audit())
+
+
+async def test_a_worker_of_the_same_process_waits_until_the_rebuild_of_its_version_has_ended(tmp_path: Path) -> None:
+    old, switched = store_of(tmp_path, Accounts), asyncio.Event()
+    log = FaultyLog(SqliteLog(cast("SqliteLog", old.log).path))
+    new = EventStore(log, aggregates=[Account], projections=[NewAccounts], query_store=old.log.suggested_query_store)
+    async with old, new:
+        await fill(old, accounts=4, deposits=20)
+        await caught_up(old, Accounts)
+
+        def hold_after_the_switch(progress: RebuildProgress) -> None:
+            if progress.phase == "switched":
+                log.fail("ends", "hang")  # what the rebuild asks next, to catch up
+                switched.set()
+
+        async with asyncio.TaskGroup() as tasks:
+            rebuilt = tasks.create_task(new.rebuild(NewAccounts, RebuildOptions(), hold_after_the_switch))
+            await switched.wait()
+            for _ in range(30):
+                await old.execute(Account, "1", Deposit(amount=1))
+            new.query_side.wake_workers()
+            await asyncio.sleep(0.3)  # time for a worker that does not wait
+            log.released.set()
+        await caught_up(new, NewAccounts)
+
+        assert rebuilt.result().switched
         assert all(result.clean for result in await new.audit())
 
 

@@ -128,7 +128,8 @@ class Rebuild:
         self._log: Final = log
         self._subscriber: Final = subscriber
         self._definition: Final = subscriber.definition
-        self._owner: Final = owner
+        # Not the process's own name: its worker of this version may begin as soon as it is live, and has to wait.
+        self._owner: Final = f"{owner}/rebuild"
         self._lease: Final = lease
         self._processors: Final[dict[Partition, BatchProcessor]] = {}
         self._done = 0
@@ -189,6 +190,8 @@ class Rebuild:
                 await self._switch()
                 # Not before: a version ahead of the live one could not be compared with it after an interruption.
                 await self._build(await self._log.ends(), "catching up")
+        if switched:
+            self._surroundings.progress.intervene()  # the workers may go on
         return RebuildResult(self._done, self._clock.monotonic() - self._started, comparisons, switched)
 
     async def _targets(self, live: SubscriptionStatus | None) -> Mapping[Partition, int]:
@@ -223,7 +226,6 @@ class Rebuild:
             except OwnershipLostError:
                 continue
             self._tell("switched")
-            self._surroundings.progress.intervene()
             return
 
     async def _build(self, targets: Mapping[Partition, int], phase: Phase) -> None:
