@@ -26,6 +26,8 @@ _LOGGER: Final = logging.getLogger(__name__)
 _BATCH: Final = 200
 _POLL_SECONDS: Final = 0.05
 _REJOIN_SECONDS: Final = 1.0
+_CLOSE_SECONDS: Final = 5.0
+"""To leave the group takes a round trip; beyond this the brokers are taken to be away."""
 _MOST_UNANSWERED: Final = 5_000
 
 Place: TypeAlias = tuple[str, int]
@@ -120,7 +122,8 @@ class Election:
         }
         self._settings: Final = settings
         self._member: Final = member
-        self._thread: Final = Thread(target=self._work, name="eventstore-election")
+        # A daemon: the client's close may never return while the brokers are away, and must not keep the process.
+        self._thread: Final = Thread(target=self._work, name="eventstore-election", daemon=True)
         self._commands: Final[SimpleQueue[Callable[[Consumer], None]]] = SimpleQueue()
         self._done: Final[dict[Place, set[int]]] = {}
         self._next: Final[dict[Place, int]] = {}
@@ -137,8 +140,15 @@ class Election:
     async def close(self) -> None:
         """Hand everything over and leave the group, if this process took part."""
         self._stopping = True
-        if self._thread.ident is not None:
-            await asyncio.shield(asyncio.to_thread(self._thread.join))
+        if self._thread.ident is None:
+            return
+        patience = self._settings.drain_seconds + _CLOSE_SECONDS
+        await asyncio.shield(asyncio.to_thread(self._thread.join, patience))
+        if self._thread.is_alive():
+            _LOGGER.error(
+                "the client did not leave the group %s within %g s, since the brokers are away; others take over when "
+                "its session has expired", self._settings.group, patience
+            )  # fmt: skip
 
     def _settle(self, place: Place, offset: int, answered: bool) -> None:  # noqa: FBT001 - see Delivery
         def note(_: Consumer) -> None:
