@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from queue import Empty, SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
@@ -38,6 +39,13 @@ _SETTINGS: Final[Mapping[str, str | int | bool]] = {
 }
 
 
+class _Command(NamedTuple):
+    """Something for the thread to do with its consumer, and who waits for it."""
+
+    work: Callable[[Consumer], None]
+    done: Future[None]
+
+
 class Follower:
     """Brings every record of the followed partitions to the index, in order, each exactly once.
 
@@ -55,7 +63,9 @@ class Follower:
         self.on_failure = on_failure
         self.on_missing: Callable[[], None] = lambda: None
         """Called on the loop when a topic or partition is unknown to the brokers."""
-        self._commands: Final[SimpleQueue[Callable[[Consumer], None]]] = SimpleQueue()
+        self._commands: Final[SimpleQueue[_Command]] = SimpleQueue()
+        self._ending: Final = Lock()
+        self._ended = True
         self._rules: Final[dict[tuple[str, int], tuple[Partition, LeaseRule]]] = {}
         self._skipped: Final[dict[tuple[str, int], int]] = {}
         self._thread: Final = Thread(target=self._work, name="eventstore-follower")
@@ -65,6 +75,7 @@ class Follower:
     async def __aenter__(self) -> Self:
         """Start the thread."""
         self._loop = asyncio.get_running_loop()
+        self._ended = False
         self._thread.start()
         return self
 
@@ -76,7 +87,11 @@ class Follower:
         await asyncio.shield(asyncio.to_thread(self._thread.join))
 
     async def follow(self, partition: PartitionName) -> None:
-        """Read a partition from where the index has it, until told otherwise; one that is being read goes on so."""
+        """Read a partition from where the index has it, until told otherwise; one that is being read goes on so.
+
+        Raises:
+            StoreClosedError: Following has ended for good.
+        """
         offset, rule = self._index.positions[str(partition)], self._index.rules[str(partition)]
 
         def start(consumer: Consumer) -> None:
@@ -89,7 +104,11 @@ class Follower:
         await self._on_thread(start)
 
     async def unfollow(self, partition: PartitionName) -> None:
-        """Stop reading a partition; when this returns, the index gets nothing more of it from here."""
+        """Stop reading a partition; when this returns, the index gets nothing more of it from here.
+
+        Raises:
+            StoreClosedError: Following has ended for good.
+        """
 
         def stop(consumer: Consumer) -> None:
             if self._rules.pop((partition.topic, partition.number), None):
@@ -98,20 +117,11 @@ class Follower:
         await self._on_thread(stop)
 
     async def _on_thread(self, work: Callable[[Consumer], None]) -> None:
-        if not self._thread.is_alive():
-            message = "the log is closed, or can no longer be followed"
-            raise StoreClosedError(message)
         done: Future[None] = Future()
-
-        def run(consumer: Consumer) -> None:
-            try:
-                work(consumer)
-            except BaseException as error:  # noqa: BLE001 - it belongs to whoever asked
-                done.set_exception(error)
-            else:
-                done.set_result(None)
-
-        self._commands.put(run)
+        with self._ending:  # or the thread could miss it, and nobody would ever answer
+            if self._ended:
+                raise _no_longer_followed()
+            self._commands.put(_Command(work, done))
         await asyncio.wrap_future(done)
 
     def _work(self) -> None:
@@ -128,14 +138,27 @@ class Follower:
             self._report(CorruptLogError(f"following the log ended: {error!r}"))
         finally:
             consumer.close()
-            self._obey(consumer)
+            with self._ending:
+                self._ended = True
+            for command in self._waiting():
+                if command.done.set_running_or_notify_cancel():
+                    command.done.set_exception(_no_longer_followed())
+
+    def _waiting(self) -> Iterator[_Command]:
+        with suppress(Empty):
+            while True:
+                yield self._commands.get_nowait()
 
     def _obey(self, consumer: Consumer) -> None:
-        while True:
+        for command in self._waiting():
+            if not command.done.set_running_or_notify_cancel():
+                continue
             try:
-                self._commands.get_nowait()(consumer)
-            except Empty:
-                return
+                command.work(consumer)
+            except BaseException as error:  # noqa: BLE001 - it belongs to whoever asked
+                command.done.set_exception(error)
+            else:
+                command.done.set_result(None)
 
     def _report(self, error: EventStoreError) -> None:
         self._on_loop(partial(self.on_failure, error))
@@ -182,6 +205,10 @@ class Follower:
         """Hand over to the loop and wait until there is room: this is what bounds memory."""
         assert self._loop is not None  # noqa: S101 - started by __aenter__
         asyncio.run_coroutine_threadsafe(self._index.put(progress), self._loop).result()
+
+
+def _no_longer_followed() -> StoreClosedError:
+    return StoreClosedError("the log is closed, or can no longer be followed")
 
 
 def _copy(rule: LeaseRule) -> LeaseRule:

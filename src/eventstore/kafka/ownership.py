@@ -18,6 +18,7 @@ from eventstore.kafka.partition import OwnedPartition
 from eventstore.kafka.stages import Stage
 
 _LOGGER: Final = logging.getLogger(__name__)
+_FOLLOW_AGAIN_SECONDS: Final = 1.0
 
 AnswerDelivery: TypeAlias = Callable[[Partition, Delivery, bool], Awaitable[None]]
 """Answers a message; or, if the flag is False, asks for it to be sent again."""
@@ -93,12 +94,27 @@ class Ownership:
         owned = self._owned.pop(str(name), None)
         if owned is None:
             return
-        await owned.partition.release(drain_seconds)
-        await owned.work.close()
-        await self._means.index.flush()
-        if str(name) not in self._owned:  # unless it came back meanwhile
-            await self._means.follower.follow(name)
+        try:
+            await owned.partition.release(drain_seconds)
+        finally:
+            await owned.work.close()
+        self._background.start(self._follow_again(name), f"eventstore-follow-{name}")
         self._wake()
+
+    async def _follow_again(self, name: PartitionName) -> None:
+        """Have a partition read from the log again, behind what was committed here; the next owner need not wait."""
+        while True:
+            try:
+                await self._means.index.flush()
+                if str(name) not in self._owned:  # unless it came back meanwhile
+                    await self._means.follower.follow(name)
+            except EventStoreError as error:
+                if error.retriable:
+                    await self._means.environment.clock.sleep(_FOLLOW_AGAIN_SECONDS)
+                    continue
+                # Whatever ended the index or the follower for good is raised for everybody who calls.
+                _LOGGER.warning("%s: no longer read from the log: %s", name, error)
+            return
 
     def delivered(self, deliveries: Sequence[Delivery]) -> None:
         """Answer other processes' messages, each when its partition is served."""
