@@ -25,7 +25,7 @@ from confluent_kafka import Producer
 from benchmarks.peer.eventstore_side import CreateTask, Task, UpdateTask
 from eventstore import EventStore, Settings
 from eventstore.core.records import Partition
-from eventstore.environment import Environment, SystemClock
+from eventstore.environment import Environment
 from eventstore.kafka import KafkaLog, KafkaOptions
 from eventstore.kafka.administration import Administration
 from eventstore.kafka.connection import Connection
@@ -51,10 +51,9 @@ class Bench:
     bootstrap: str
     directory: Path
 
-    def log(self, prefix: str, partitions: int, place: str = "a", clock: SystemClock | None = None) -> KafkaLog:
+    def log(self, prefix: str, partitions: int, place: str = "a") -> KafkaLog:
         options = KafkaOptions(partitions=partitions, directory=self.directory / place, commit_seconds=30)
-        environment = Environment(clock=clock or SystemClock())
-        return KafkaLog(self.bootstrap, prefix=prefix, options=options, environment=environment)
+        return KafkaLog(self.bootstrap, prefix=prefix, options=options)
 
 
 def prefix() -> str:
@@ -127,23 +126,11 @@ async def latencies(bench: Bench, rounds: int, calls: int) -> dict[str, Any]:
     }
 
 
-class LaterClock(SystemClock):
-    """The machine's clock, set forward: a minute after an owner has begun it need not look every command up."""
-
-    ahead = 0.0
-
-    def monotonic(self) -> float:
-        """Give the seconds, plus those it is ahead."""
-        return super().monotonic() + self.ahead
-
-
 async def throughput(bench: Bench, partitions: int, commands: int, callers: int) -> float:
     """Give the commands per second of many concurrent callers, one event and one new stream each."""
-    clock = LaterClock()
-    log = bench.log(prefix(), partitions, clock=clock)
+    log = bench.log(prefix(), partitions)
     async with EventStore(log, aggregates=[Task]) as store:
         await log.serving()
-        clock.ahead = 61
         numbers = iter(range(commands))
 
         async def call() -> None:

@@ -106,6 +106,7 @@ async def test_every_index_is_rid_of_the_data(bootstrap: str, tmp_path: Path) ->
     ):
         await write_canary(log)
         await indexed(other)
+        await log._opened.index.flush()
         assert files_with_canary(tmp_path / "owner")
         assert files_with_canary(tmp_path / "other")
         assert await log.erase("task-1", 3)

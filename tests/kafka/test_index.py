@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Generator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,12 @@ from confluent_kafka.admin import AdminClient
 
 from eventstore.core.errors import ConfigurationError, CorruptLogError, EventStoreError, LogUnavailableError
 from eventstore.core.records import StoredEvent
+from eventstore.kafka import backlog as backlog_module
 from eventstore.kafka import following as following_module
-from eventstore.kafka import index as index_module
 from eventstore.kafka import partition as partition_module
 from eventstore.kafka import present as present_module
-from eventstore.kafka.index import Index, Progress
+from eventstore.kafka.backlog import MOST, Progress
+from eventstore.kafka.index import Index
 from eventstore.kafka.records import LeaseRule, event_records, stored_events
 from eventstore.kafka.workplace import claim_index_file
 from eventstore.ports import StreamQuery
@@ -174,6 +175,46 @@ async def test_the_first_of_two_events_at_a_version_counts_and_the_second_is_an_
     assert "1 events stand at a version that an earlier event has" in caplog.text
 
 
+async def test_what_nobody_waits_for_is_written_together(tmp_path: Path) -> None:
+    path = tmp_path / "i.db"
+    async with Index(path, LOG) as index:
+        await index.add_partitions(["task/0"])
+        with closing(sqlite3.connect(path)) as other:
+            before = other.execute("PRAGMA data_version").fetchone()
+            for offset in range(50):
+                index.offer(progress(events_of(f"task-{offset}", 1, offset)))
+                await asyncio.sleep(0)
+            assert other.execute("PRAGMA data_version").fetchone() == before
+        await index.flush()
+        assert len((await index.read("task/0", 0, 100, None)).events) == 50
+
+
+async def test_what_somebody_waits_for_is_written_at_once(tmp_path: Path) -> None:
+    async with Index(tmp_path / "i.db", LOG) as index:
+        await index.add_partitions(["task/0"])
+        started = time.monotonic()
+        for offset in range(40):
+            index.offer(progress(events_of(f"task-{offset}", 1, offset)))
+            await index.reached("task/0", offset + 1)
+        assert time.monotonic() - started < 40 * backlog_module._LINGER_SECONDS / 2
+
+
+async def test_streams_from_before_it_was_opened_are_found_and_others_are_not_looked_for(tmp_path: Path) -> None:
+    path = tmp_path / "i.db"
+    events = await filled(path)
+    async with Index(path, LOG) as index:
+        async with asyncio.timeout(10):
+            while not index._streams.complete:
+                await index.check()
+        names = sorted({event.stream for event in events})
+        assert await index.read_versions([*names, "task-x"]) == {**dict.fromkeys(names, 4), "task-x": 0}
+        asked = [query for name in names for query in (StreamQuery(f"{name}-no"), StreamQuery(name, 3))]
+        found = await index.read_streams(asked)
+        assert [len(page) for page in found] == [0, 1] * len(names)
+        await index._readers.close()  # nobody can look there any more
+        assert await index.read_streams([StreamQuery("task-x")]) == [()]
+
+
 async def test_what_is_pending_is_bounded(tmp_path: Path) -> None:
     async with Index(tmp_path / "i.db", LOG) as index:
         await index.add_partitions(["task/0"])
@@ -181,7 +222,7 @@ async def test_what_is_pending_is_bounded(tmp_path: Path) -> None:
         for number in range(40):
             await index.put(progress(events_of(f"task-{number}", 1000, number * 1000)))
             most = max(most, index.lag)
-        assert most <= index_module._MOST_PENDING + 1000
+        assert most <= MOST + 1000
         await index.flush()
         assert index.lag == 0
 
@@ -195,7 +236,7 @@ async def test_large_events_count_for_more_so_that_the_memory_they_wait_in_is_bo
             await index.put(progress(stored_events(commit_of(f"task-{number}", 0, 1, megabyte), number)))
             most = max(most, index.lag)
         assert most > 900
-        assert most <= index_module._MOST_PENDING + 1000
+        assert most <= MOST + 1000
         await index.flush()
         assert index.lag == 0
 

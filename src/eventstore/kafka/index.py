@@ -12,8 +12,8 @@ import logging
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, nullcontext, suppress
-from dataclasses import dataclass
 from functools import partial
+from itertools import compress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
@@ -21,6 +21,8 @@ from typing import Final, Self, TypeVar
 from eventstore.background import Background
 from eventstore.core.errors import ConfigurationError, CorruptLogError, EventStoreError, LogUnavailableError
 from eventstore.core.records import Partition, Snapshot, StoredEvent, StreamEvent
+from eventstore.kafka.backlog import Backlog, Progress
+from eventstore.kafka.bloom import StreamFilter
 from eventstore.kafka.records import LeaseRule
 from eventstore.kafka.schema import Places, open_index, remember_topics
 from eventstore.kafka.topics import TopicIdentity
@@ -35,31 +37,8 @@ T = TypeVar("T")
 _LOGGER: Final = logging.getLogger(__name__)
 _BUSY_SECONDS: Final = 10.0
 _RETRY_SECONDS: Final = 1.0
-_MOST_PENDING: Final = 20_000
-"""So much may wait to be written, in events of up to a kilobyte, of which a larger one counts as several."""
+_NAMES: Final = 5_000
 _MOVE: Final = "UPDATE partitions SET next_offset = ?, lease = ?, open_producers = ?, skipped = ? WHERE slot = ?"
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """What to add to the index, and what is true of a partition when it is added.
-
-    Attributes:
-        partition: Which partition.
-        events: In order.
-        next_offset: Everything before it is in the index then.
-        rule: What decides about the next record.
-    """
-
-    partition: Partition
-    events: Sequence[StoredEvent]
-    next_offset: int
-    rule: LeaseRule
-
-    @property
-    def size(self) -> int:
-        """How much of it there is, in events of up to a kilobyte."""
-        return len(self.events) + sum(len(event.envelope) for event in self.events) // 1024
 
 
 class Index:
@@ -78,10 +57,8 @@ class Index:
         self._readers: Final = ConnectionPool(self._connect, readers, "eventstore-index-reader")
         self._background: Final = Background()
         self._places: Places = {}
-        self._pending: list[Progress] = []
-        self._pending_size = 0
-        self._offered = self._written = 0
-        self._wanted: Final = asyncio.Event()
+        self._streams: Final = StreamFilter()
+        self._backlog: Final = Backlog()
         self._moved = asyncio.Event()
         self._failure: EventStoreError | None = None
         self._damage: CorruptLogError | None = None
@@ -98,6 +75,7 @@ class Index:
             self._damage = None
             await self._open()
         self._background.start(self._run(), "eventstore-index")
+        self._background.start(self._know_streams(), "eventstore-index-streams")
         return self
 
     async def _open(self) -> None:
@@ -134,13 +112,13 @@ class Index:
 
     async def flush(self) -> None:
         """Return when everything that was put in so far is in the file."""
-        offered = self._offered
-        while self._written < offered:
+        offered = self._backlog.offered
+        while self._backlog.written < offered:
             await self._next_move()
 
     async def put(self, progress: Progress) -> None:
         """Take more of a partition in, in order; waits while too much is pending."""
-        while self._pending_size >= _MOST_PENDING:
+        while self._backlog.full:
             if self._failure is not None and not self._failure.retriable:
                 raise self._failure
             await self._moved.wait()
@@ -148,15 +126,12 @@ class Index:
 
     def offer(self, progress: Progress) -> None:
         """Take more of a partition in, in order, at once."""
-        self._offered += 1
-        self._pending.append(progress)
-        self._pending_size += progress.size
-        self._wanted.set()
+        self._backlog.offer(progress)
 
     @property
     def lag(self) -> int:
         """How much waits to be written, in events of up to a kilobyte."""
-        return self._pending_size
+        return self._backlog.size
 
     async def reached(self, partition: Partition, offset: int) -> None:
         """Return once everything before an offset is in the index."""
@@ -176,20 +151,18 @@ class Index:
         if self._failure is not None:
             message = f"the index {self.path} is behind the log: {self._failure}"
             raise type(self._failure)(message) from self._failure
+        self._backlog.hurry()
         await self._moved.wait()
 
     async def _run(self) -> None:
         try:
             while True:
-                await self._wanted.wait()
-                self._wanted.clear()
-                pending, self._pending = self._pending, []
+                pending = await self._backlog.take()
                 await self._add_patiently(pending)
                 for progress in pending:
                     self.positions[progress.partition] = progress.next_offset
                     self.rules[progress.partition] = progress.rule
-                    self._pending_size -= progress.size
-                self._written += len(pending)
+                self._backlog.done(pending)
                 self._wake()
         except Exception as error:
             _LOGGER.exception("the index %s can no longer be written", self.path)
@@ -228,6 +201,7 @@ class Index:
             (at.next_offset, at.rule.lease, json.dumps(sorted(at.rule.open_producers)), at.rule.skipped, slot)
             for slot, at in ((self._places[name].slot, progress) for name, progress in newest.items())
         ]
+        self._streams.add({event.stream for progress in pending for event in progress.events})  # before it can be read
         erased = [row for row in rows if not row[-1]]
         with overwriting(connection) if erased else nullcontext():
             connection.execute("BEGIN IMMEDIATE")
@@ -283,17 +257,42 @@ class Index:
         """Note which topics the index is read from, so that others under their names are recognised."""
         await self._write(lambda connection: remember_topics(connection, topics))
 
+    async def _know_streams(self) -> None:
+        """Note every stream in the file; what is added meanwhile notes itself."""
+
+        def note(connection: sqlite3.Connection, after: str) -> str | None:
+            names = reading.stream_names(connection, after, _NAMES)
+            self._streams.add(names)
+            return names[-1] if len(names) == _NAMES else None
+
+        last: str | None = ""
+        while last is not None:
+            last = await self._write(partial(note, after=last))
+        self._streams.complete = True
+
     async def read_streams(self, queries: Sequence[StreamQuery]) -> Sequence[Sequence[StoredEvent]]:
         """Read streams by name."""
-        return await self._read(lambda connection: reading.read_streams(connection, queries))
+        return await self._read_existing(queries, reading.read_streams)
 
     async def read_to_fold(self, queries: Sequence[StreamQuery]) -> Sequence[Sequence[StreamEvent]]:
         """Read streams by name, only what folding takes."""
-        return await self._read(lambda connection: reading.read_to_fold(connection, queries))
+        return await self._read_existing(queries, reading.read_to_fold)
+
+    async def _read_existing(
+        self,
+        queries: Sequence[StreamQuery],
+        read: Callable[[sqlite3.Connection, Sequence[StreamQuery]], Sequence[Sequence[T]]],
+    ) -> Sequence[Sequence[T]]:
+        present = [not self._streams.lacks(query.stream) for query in queries]
+        existing = [*compress(queries, present)]
+        found = iter(await self._read(lambda connection: read(connection, existing)) if existing else ())
+        return [next(found) if asked else () for asked in present]
 
     async def read_versions(self, streams: Sequence[str]) -> Mapping[str, int]:
         """Give where streams stand."""
-        return await self._read(lambda connection: reading.read_versions(connection, streams))
+        existing = [stream for stream in streams if not self._streams.lacks(stream)]
+        found = await self._read(lambda connection: reading.read_versions(connection, existing)) if existing else {}
+        return dict.fromkeys(streams, 0) | found
 
     async def find_commands(self, command_ids: Sequence[bytes]) -> Mapping[bytes, Sequence[StoredEvent]]:
         """Find the events of commands."""

@@ -23,8 +23,8 @@ from eventstore.core.errors import (
 )
 from eventstore.core.records import StoredEvent
 from eventstore.kafka.arbitration import arbitrate
+from eventstore.kafka.backlog import Progress
 from eventstore.kafka.fence import AppendInDoubtError, FencedWriter, State
-from eventstore.kafka.index import Progress
 from eventstore.kafka.means import Means
 from eventstore.kafka.names import PartitionName
 from eventstore.kafka.present import Present
@@ -36,9 +36,9 @@ _LOGGER: Final = logging.getLogger(__name__)
 _MOST_BEHIND: Final = 100_000
 """So much that was acknowledged may be missing in the index before commits wait for it; see `Index.lag`."""
 _CLAIM_PAUSE: Final = 0.25
-_DECIDED_BEFORE_SECONDS: Final = 60.0
-"""For so long after a partition began to be served, commands may come that were looked up before, in vain, and decided
-on what appeared in the log since: their own events, for example, which had been under way. No command lives longer."""
+_LOOKED_UP_BEFORE: Final = 2
+"""So many groups of commits may hold commands that were looked up before the partition was served here, in vain, and
+decided on what appeared in the log since, perhaps their own events: group commit decides one while it writes one."""
 Prepare: TypeAlias = Callable[[str], Awaitable[tuple[Sequence[Record], Sequence[StoredEvent]]]]
 
 
@@ -62,7 +62,7 @@ class OwnedPartition:
         self._wanted: Final = asyncio.Event()
         self._wanted.set()
         self._skipped = 0
-        self._served_at = 0.0
+        self._looked_up_before = 0
         self._first_own_message = 0
         self._ending = False
         self.takeover_seconds = 0.0
@@ -343,7 +343,7 @@ class OwnedPartition:
             raise OwnershipLostError(message)
         self._skipped = index.rules[name].skipped
         self.present.begin(index.positions[name])
-        self._served_at = self._means.environment.clock.monotonic()
+        self._looked_up_before = _LOOKED_UP_BEFORE
         self._wanted.clear()
         if not self._ending:
             self.stage = Stage.SERVING
@@ -370,7 +370,7 @@ class OwnedPartition:
         self, commits: Sequence[StreamCommit], versions: Mapping[str, int]
     ) -> Mapping[bytes, object]:
         """Give the command ids of those commits that may be in the log already and are."""
-        just_begun = self._means.environment.clock.monotonic() - self._served_at < _DECIDED_BEFORE_SECONDS
+        just_begun, self._looked_up_before = self._looked_up_before > 0, max(0, self._looked_up_before - 1)
         doubtful = [commit for commit in commits if just_begun or versions[commit.stream] != commit.expected_version]
         if not doubtful:
             return {}

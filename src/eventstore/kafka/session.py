@@ -103,12 +103,13 @@ class Session:
             read: Reads it from the index.
         """
         self.ownership.check()
-        names = {self.partitions.of(query.stream) for query in queries}
-        if len(names) == 1 and (served := self.ownership.served(next(iter(names)).text)):
+        names = {self.partitions.of(query.stream).text for query in queries}
+        if len(names) == 1 and (served := self.ownership.served(next(iter(names)))):
             return await served.present.read(queries, read)
         for name in names:
-            await self.settled(name.text)
-        await self._up_to_date([name for name in names if not self.ownership.serves(name.text)])
+            await self.settled(name)
+        behind = [name for name in names if not self.ownership.serves(name)]
+        await self._up_to_date([self.partitions.parse(name) for name in behind])
         return await read(queries)
 
     async def all_current(self) -> None:

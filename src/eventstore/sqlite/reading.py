@@ -25,6 +25,7 @@ _MANY_TO_FOLD: Final = (
 _COMMAND: Final = "SELECT stream, version, command_size FROM events WHERE command_id = ? AND command_index = 1"
 _END: Final = "SELECT coalesce(max(position) + 1, 1) FROM events"
 _IN_SLOT: Final = "position >= ? AND position < ?"
+_STREAMS: Final = "SELECT DISTINCT stream FROM events WHERE stream > ? ORDER BY stream LIMIT ?"
 _NEXT_STREAM: Final = "SELECT min(stream) FROM events WHERE stream > ? AND stream >= ?"
 # `StoredEvent._make` without its Python frame per row.
 _event: Final[Callable[[Iterable[Any]], StoredEvent]] = partial(tuple.__new__, StoredEvent)  # pyright: ignore[reportUnknownMemberType]
@@ -96,6 +97,11 @@ def list_streams(connection: sqlite3.Connection, prefix: str, after: str, limit:
             summaries.append(StreamSummary(stream, version, occurred_at))
             after = stream
     return summaries
+
+
+def stream_names(connection: sqlite3.Connection, after: str, limit: int) -> list[str]:
+    """Give the names of streams that sort after another, in order."""
+    return [name for (name,) in connection.execute(_STREAMS, (after, limit))]
 
 
 def read_page(

@@ -133,10 +133,12 @@ class CommandSide:
         """Give the partition of a stream."""
         return self._log.partition_of(str(stream))
 
-    async def execute_here(self, request: Request, *, look_up: bool, deadline: float) -> Committed:
+    async def execute_here(
+        self, request: Request, partition: Partition, *, look_up: bool, deadline: float
+    ) -> Committed:
         """Execute a command by this process's group commit; see `LocalExecution`."""
         pending = Pending(request, look_up, deadline, asyncio.get_running_loop().create_future())
-        await self._group(self.partition_of(request.stream)).submit(pending)
+        await self._group(partition).submit(pending)
         return await pending.answer
 
     async def load(self, aggregate: type[A], aggregate_id: str, at: int | datetime | None) -> A:

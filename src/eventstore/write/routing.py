@@ -50,11 +50,14 @@ class LocalExecution(Protocol):
         """Give the partition of a stream."""
         ...
 
-    async def execute_here(self, request: Request, *, look_up: bool, deadline: float) -> Committed:
+    async def execute_here(
+        self, request: Request, partition: Partition, *, look_up: bool, deadline: float
+    ) -> Committed:
         """Execute a command by this process's group commit.
 
         Args:
             request: The command.
+            partition: Where its stream lives.
             look_up: Whether its id may be in the log already.
             deadline: On the monotonic clock.
         """
@@ -65,12 +68,13 @@ class LocalExecution(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen ones take three times as long to make
 class _Errand(Generic[T]):
     """What is wanted from the owner of a stream.
 
     Attributes:
         stream: The stream.
+        partition: Where it lives.
         label: Names it in messages.
         command_ids: What to repeat if the outcome stays unknown.
         do_here: Does it; is told whether an earlier try may have done it.
@@ -79,6 +83,7 @@ class _Errand(Generic[T]):
     """
 
     stream: StreamId
+    partition: Partition
     label: str
     command_ids: tuple[str, ...]
     do_here: Callable[[bool], Awaitable[T]]
@@ -113,11 +118,13 @@ class CommandRouter:
             look_up: Whether its id may be in the log already.
             deadline: On the monotonic clock; all tries share it.
         """
+        partition = self._local.partition_of(request.stream)
         errand = _Errand(
             request.stream,
+            partition,
             f"{type(request.command).__name__} on {request.stream}",
             (str(request.command_id),),
-            lambda again: self._local.execute_here(request, look_up=look_up or again, deadline=deadline),
+            lambda again: self._local.execute_here(request, partition, look_up=look_up or again, deadline=deadline),
             lambda left: self._messages.write_request(request, left),
             lambda answer: self._messages.read_answer(request, answer),
         )
@@ -132,6 +139,7 @@ class CommandRouter:
         """
         errand = _Errand(
             erasure.stream,
+            self._local.partition_of(erasure.stream),
             f"the erasure of {erasure.stream} version {erasure.version}",
             (),
             lambda _: self._local.erase_here(erasure),
@@ -147,7 +155,7 @@ class CommandRouter:
         for attempt in count():
             # What was once sent is sent again, even if it is owned here by now: the owner takes a key's messages in
             # their order, so no earlier one is executed after a later one was refused.
-            here = not asked and self._channel.is_local(self._local.partition_of(errand.stream))
+            here = not asked and self._channel.is_local(errand.partition)
             asked = not here
             try:
                 if here:
@@ -166,16 +174,15 @@ class CommandRouter:
         raise AssertionError  # pragma: no cover - the count has no end
 
     async def _ask(self, channel: CommandChannel, errand: _Errand[T], deadline: float) -> T:
-        partition = self._local.partition_of(errand.stream)
         left = max(0.0, deadline - self._clock.monotonic())
         message = errand.write(left)
         wait = min(left, max(left / 2, _SHORTEST_WAIT))
-        answer = await channel.ask(partition, errand.stream.id, message, wait)
+        answer = await channel.ask(errand.partition, errand.stream.id, message, wait)
         try:
             return errand.read(answer)
         except (OwnershipLostError, LogUnavailableError) as error:
             # Whoever says so wrote nothing. But it may have been deposed, and the newer owner got the message as well.
-            lost = f"{partition}: {error}"
+            lost = f"{errand.partition}: {error}"
             raise AnswerLostError(lost) from error
 
     def _pause(self, attempt: int) -> float:
@@ -201,7 +208,8 @@ class CommandRouter:
         try:
             if isinstance(request, Erasure):
                 return await self._local.erase_here(request)
-            return await self._local.execute_here(request, look_up=True, deadline=self._clock.monotonic() + timeout)
+            deadline = self._clock.monotonic() + timeout
+            return await self._local.execute_here(request, partition, look_up=True, deadline=deadline)
         except StoreClosedError as closed:
             return AnswerLostError(f"the owner was closed meanwhile: {closed}")
         except EventStoreError as error:
