@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from typing import Annotated, Final, NamedTuple, Protocol, TypeAlias, cast
 
 from pydantic import BaseModel, Field, ValidationError
@@ -60,6 +62,10 @@ class Record(NamedTuple):
     key: bytes
     value: bytes | None
     headers: Headers
+
+
+# The constructor without its Python frame: there is one call of it for each event read or written.
+_stored_event: Final[Callable[[tuple[object, ...]], StoredEvent]] = partial(tuple.__new__, StoredEvent)  # pyright: ignore[reportUnknownMemberType]
 
 
 class Claim(NamedTuple):
@@ -162,10 +168,10 @@ def stored_events(commit: StreamCommit, first_offset: int) -> list[StoredEvent]:
     """Give a command's events as a reader will see them."""
     size, version = len(commit.events), commit.expected_version
     return [
-        StoredEvent(
+        _stored_event((
             first_offset + index - 1, commit.stream, version + index, event.event_type, event.schema_version,
             event.event_id, commit.command_id, index, size, event.occurred_at, event.envelope,
-        )
+        ))
         for index, event in enumerate(commit.events, 1)
     ]  # fmt: skip
 
@@ -226,16 +232,18 @@ class LeaseRule:
 
     def _event(self, offset: int, key: bytes, value: bytes, headers: Headers) -> StoredEvent | None:
         try:
-            aggregate_id, version, lease = key.decode().rsplit(":", 2)
-            names, (lease_header, event_id, kind, schema, command_id, part, occurred_at) = zip(*headers, strict=True)
-            index, size = part.split(b"/")
-            sound = names == _HEADERS and lease and lease == self.lease == lease_header.decode()
-            if not sound or not len(event_id) == len(command_id) == _ID_BYTES:
+            aggregate_id, version, lease = key.rsplit(b":", 2)
+            (n1, lease_header), (n2, event_id), (n3, kind), (n4, schema), (n5, command_id), (n6, part), (n7, at) = (
+                headers
+            )
+            sound = (n1, n2, n3, n4, n5, n6, n7) == _HEADERS and lease and lease == lease_header
+            if not sound or lease.decode() != self.lease or not len(event_id) == len(command_id) == _ID_BYTES:
                 return None
-            return StoredEvent(
-                offset, f"{self.category}-{aggregate_id}", _number(version.encode()), kind.decode(), _number(schema),
-                event_id, command_id, _number(index), _number(size), _number(occurred_at), value,
-            )  # fmt: skip
+            index, size = _part(part)
+            return _stored_event((
+                offset, f"{self.category}-{aggregate_id.decode()}", _number(version), kind.decode(), _small(schema),
+                event_id, command_id, index, size, _number(at), value,
+            ))  # fmt: skip
         except (ValueError, TypeError, AttributeError):  # somebody else's: headers may be missing, or without a value
             return None
 
@@ -255,6 +263,18 @@ class LeaseRule:
             self.open_producers.discard(int(number))
             return True
         return key.startswith(_BARRIER)
+
+
+@lru_cache(1024)
+def _small(number: bytes) -> int:
+    """Read a number of which there are few: most events have the same."""
+    return _number(number)
+
+
+@lru_cache(1024)
+def _part(part: bytes) -> tuple[int, int]:
+    index, size = part.split(b"/")
+    return _number(index), _number(size)
 
 
 def _claimant(value: bytes | None) -> int | None:
