@@ -131,7 +131,13 @@ async def test_applying_a_second_time_changes_nothing(place: Place) -> None:
 
 def safe_topic(settings: Mapping[str, str], *, replication: int = 3) -> tuple[WantedTopic, FoundTopic]:
     wanted = next(t for t in wanted_topics(Names("shop"), ["task"], KafkaOptions(), 3) if t.kind is Kind.EVENTS)
-    return wanted, FoundTopic(wanted.name, SAFE, replication, led=True, settings={**wanted.settings, **settings})
+    return wanted, FoundTopic(
+        wanted.name,
+        SAFE,
+        replication,
+        led=True,
+        settings={**wanted.settings, "segment.bytes": "1073741824", **settings},
+    )
 
 
 @pytest.mark.parametrize(
@@ -144,6 +150,7 @@ def safe_topic(settings: Mapping[str, str], *, replication: int = 3) -> tuple[Wa
         ("unclean.leader.election.enable", "true", "a replica that lags could lead"),
         ("message.timestamp.type", "CreateTime", "a writer with a wrong clock"),
         ("max.message.bytes", "1048588", "a full group commit would be refused"),
+        ("segment.bytes", "1048576", "it has to fit a segment"),
     ],
 )
 async def test_an_unsafe_setting_is_refused_and_put_right_by_apply(
@@ -160,6 +167,12 @@ async def test_an_unsafe_setting_is_refused_and_put_right_by_apply(
     await place.log().topics.apply()
     async with place.log():
         pass
+
+
+def test_more_copies_in_sync_than_there_are_would_stop_every_writer() -> None:
+    wanted, found = safe_topic({"min.insync.replicas": "4"})
+    (problem,) = problems_of(wanted, found, SAFE, production=True)
+    assert problem.text.startswith("min.insync.replicas=4: there are 3 copies, so nothing could be written. Fix: ")
 
 
 def test_in_production_a_single_disk_is_too_few() -> None:

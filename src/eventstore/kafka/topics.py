@@ -135,6 +135,7 @@ _RULES: Final[Mapping[Kind, Sequence[_Rule]]] = {
         _UNCLEAN,
         _Rule("message.timestamp.type", "LogAppendTime", "a writer with a wrong clock would be refused, or believed"),
         _Rule("max.message.bytes", _MOST_BATCH_BYTES, "a full group commit would be refused"),
+        _Rule("segment.bytes", _MOST_BATCH_BYTES, "a full group commit would be refused: it has to fit a segment"),
     ),
     Kind.COMMANDS: (_DELETED, _TWO_COPIES, _UNCLEAN),
     Kind.REPLIES: (_DELETED,),
@@ -230,6 +231,11 @@ def problems_of(
             problems.append(
                 Problem(found.name, setting, rule.danger, "eventstore topics apply", (rule.setting, str(rule.safe)))
             )
+    in_sync = found.settings.get("min.insync.replicas", "")
+    if in_sync.isdigit() and int(in_sync) > found.replication:
+        danger = f"there are {found.replication} copies, so nothing could be written"
+        fix = "kafka-reassign-partitions.sh with more replicas, or kafka-configs.sh with fewer in sync"
+        problems.append(Problem(found.name, f"min.insync.replicas={in_sync}", danger, fix))
     return problems
 
 
