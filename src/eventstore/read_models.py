@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, TypeVar
 
@@ -48,8 +49,10 @@ def query_side_over(log: EventLog, query_store: QueryStore, registry: TypeRegist
     )
 
 
-def read_model_in(query_store: QueryStore, projection: type[Projection[R]]) -> ReadModel[R]:
-    """Give read access to a projection's rows.
+def read_model_in(
+    query_store: QueryStore, projection: type[Projection[R]], query_side: QuerySide | None
+) -> ReadModel[R]:
+    """Give read access to a projection's rows; while they are being built, single ones come from the log.
 
     Raises:
         ConfigurationError: The query store is a custom one.
@@ -60,4 +63,5 @@ def read_model_in(query_store: QueryStore, projection: type[Projection[R]]) -> R
     if not isinstance(query_store, SqlQueryStore):
         message = f"{type(query_store).__name__} is no SQL database: read its rows its own way"
         raise ConfigurationError(message)
-    return ReadModel(query_store, projection)
+    unbuilt = None if query_side is None else partial(query_side.unbuilt_row, projection)
+    return ReadModel(query_store, projection, unbuilt)

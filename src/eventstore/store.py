@@ -306,7 +306,7 @@ class EventStore:
         """
         if self._opened_query_store is None:
             raise _not_open()
-        return read_model_in(self._opened_query_store, projection)
+        return read_model_in(self._opened_query_store, projection, self._read_side)
 
     async def rebuild(
         self,

@@ -105,6 +105,11 @@ class Projection(Generic[R]):
             key=fields,
         )
 
+    @classmethod
+    def is_keyed_by_stream(cls) -> bool:
+        """Tell whether every row has the id of its streams as key, so that nothing else leads to it."""
+        return all(handler.key is None for handlers in cls.subscriptions.values() for handler in handlers)
+
 
 def row_class(cls: type, generic: type) -> type[Row] | None:
     """Find the row class in `Generic[...]` among the bases."""

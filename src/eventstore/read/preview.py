@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, Final
 
 from eventstore.core.definitions import SubscriptionDefinition
@@ -58,12 +59,12 @@ class Preview:
                 offset = page.next_offset
         return self._rows
 
-    async def of_stream(self, stream: StreamId, at: int | datetime | None) -> dict[Key, Row]:
-        """Give the rows that one stream alone leads to, as of one of its versions or a time.
+    async def of_streams(self, streams: Sequence[StreamId], at: int | datetime | None) -> dict[Key, Row]:
+        """Give the rows that some streams alone lead to, as of one of their versions or a time.
 
         Args:
-            stream: Which stream.
-            at: A version, a time, or None for all its events.
+            streams: Which streams, folded in the order of the log where they share a partition.
+            at: A version, a time, or None for all their events.
 
         Returns:
             The rows by key.
@@ -74,12 +75,17 @@ class Preview:
             LogUnavailableError: The log cannot be read now.
         """
         self._rows = {}
-        name = str(stream)
-        (events,) = await self._log.read_streams([StreamQuery(name, 0, at if isinstance(at, int) else None)])
-        if isinstance(at, datetime):
-            latest = to_micros(at)
-            events = [event for event in events if event.occurred_at <= latest]
-        self._apply(events, self._log.partition_of(name))
+        limit = at if isinstance(at, int) else None
+        latest = to_micros(at) if isinstance(at, datetime) else None
+        names = [str(stream) for stream in streams]
+        found: dict[str, list[StoredEvent]] = {}
+        for name, events in zip(
+            names, await self._log.read_streams([StreamQuery(n, 0, limit) for n in names]), strict=True
+        ):
+            counted = [event for event in events if latest is None or event.occurred_at <= latest]
+            found.setdefault(self._log.partition_of(name), []).extend(counted)
+        for partition, events in found.items():
+            self._apply(sorted(events, key=attrgetter("offset")), partition)
         return self._rows
 
     def _apply(self, events: Sequence[StoredEvent], partition: str) -> None:

@@ -24,6 +24,7 @@ from eventstore.read.preview import Preview
 from eventstore.read.progress import Progress
 from eventstore.read.rebuild import Rebuild
 from eventstore.read.subscribers import Subscriber
+from eventstore.read.unbuilt import UnbuiltRows
 from eventstore.read.waiting import wait_for
 from eventstore.read.worker import WorkerSettings, every_worker
 
@@ -57,6 +58,7 @@ class QuerySide:
         self._progress: Final = Progress()
         self._surroundings: Final = Surroundings(query, registry, environment.clock, self._progress)
         self._subscribers: Final[dict[str, Subscriber]] = {}
+        self._unbuilt: Final = UnbuiltRows(log, registry, query)
         self._background: Final = Background()
 
     @property
@@ -169,11 +171,23 @@ class QuerySide:
         """
         preview = Preview(self._log, self._registry, projection)
         if stream is not None:
-            return await preview.of_stream(stream, at)
+            return await preview.of_streams([stream], at)
         if isinstance(at, int):
             message = f"at={at} is a version, which only a single stream has: name the stream, or give a time"
             raise ConfigurationError(message)
         return await preview.of_log(at)
+
+    async def unbuilt_row(self, projection: type[Projection[Any]], key: Key) -> tuple[bool, Row | None]:
+        """Fold a row from the log if its version is being built and its streams are known; see `UnbuiltRows.row`.
+
+        Returns:
+            Whether that was so, and the row.
+        """
+        definition = self._known(projection.definition.name).definition
+        knows_streams = projection.is_keyed_by_stream() and definition.categories
+        if not knows_streams or not await self._unbuilt.is_needed(definition):
+            return False, None
+        return True, await self._unbuilt.row(projection(), definition, key)
 
     def _known(self, name: str) -> Subscriber:
         found = self._subscribers.get(name)
