@@ -13,6 +13,8 @@ from eventstore.core.checkpoints import EMPTY_HASH, Checkpoint, Failure, Positio
 from eventstore.core.errors import OwnershipLostError
 from eventstore.core.records import from_micros, to_micros
 from eventstore.ports import Clock
+from eventstore.sql.changes import announce_look, announcement
+from eventstore.sql.columns import POSTGRESQL
 from eventstore.sql.schema import checkpoints
 
 _MICROS: Final = 1_000_000
@@ -74,7 +76,7 @@ async def advance(connection: AsyncConnection, clock: Clock, before: Checkpoint,
     """
     table = checkpoints.c
     now = to_micros(clock.now())
-    moved = await connection.execute(
+    moving = (
         update(checkpoints)
         .where(
             _is(before),
@@ -89,7 +91,8 @@ async def advance(connection: AsyncConnection, clock: Clock, before: Checkpoint,
             lease_until=now + cast(table.lease * _MICROS, BigInteger),
         )
     )
-    if moved.rowcount != 1:
+    told = announcement(after) if connection.dialect.name == POSTGRESQL else table.name
+    if (await connection.execute(moving.returning(told))).one_or_none() is None:
         message = (
             f"{before.name} v{before.version} partition {before.partition} is no longer moved by {before.owner} "
             f"from {before.next_offset}: another worker has taken over, nothing was written"
@@ -109,6 +112,7 @@ async def report(connection: AsyncConnection, position: Checkpoint, failure: Fai
             failure_since=to_micros(failure.since) if failure else None,
         )
     )
+    await announce_look(connection)
 
 
 def position_status(row: Any) -> PositionStatus:

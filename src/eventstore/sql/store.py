@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from types import TracebackType
 from typing import Final, Self
 
@@ -16,8 +16,8 @@ from eventstore.core.definitions import SubscriptionDefinition
 from eventstore.core.errors import EventStoreError, StoreClosedError
 from eventstore.core.records import Partition
 from eventstore.core.rows import Key, Row
-from eventstore.ports import Clock
-from eventstore.sql import catalog, positions
+from eventstore.ports import Clock, Move
+from eventstore.sql import catalog, changes, positions
 from eventstore.sql.engines import Engines
 from eventstore.sql.errors import translated
 from eventstore.sql.schema import metadata
@@ -105,6 +105,14 @@ class SqlQueryStore:
     async def _statuses(self, name: str | None) -> Sequence[SubscriptionStatus]:
         async with self.reading("reading positions") as connection:
             return await catalog.statuses(connection, name)
+
+    async def changes(self) -> AsyncGenerator[Move | None, None]:
+        """Tell what is done to positions; see `QueryStore.changes`."""
+        self._check_open()
+        with translated(self._label, "following positions"):
+            async with aclosing(changes.changes(self._engines)) as told:
+                async for move in told:
+                    yield move
 
     async def claim(
         self, definition: SubscriptionDefinition, partition: Partition, owner: str, lease: float, *, force: bool = False

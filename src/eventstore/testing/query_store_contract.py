@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -13,7 +13,7 @@ from eventstore.core.checkpoints import EMPTY_HASH, Checkpoint, DeadLetter, Fail
 from eventstore.core.definitions import SubscriptionDefinition
 from eventstore.core.errors import ConfigurationError, OwnershipLostError
 from eventstore.core.rows import Key, Row
-from eventstore.ports import QueryStore
+from eventstore.ports import Move, QueryStore
 
 
 class Count(Row):
@@ -186,6 +186,40 @@ class QueryStoreContract:
             await store.report(position, None)
             (over,) = await store.statuses("counts")
         assert (shown.positions[0].failure, over.positions[0].failure) == (failure, None)
+
+    async def test_what_another_process_commits_is_told_and_what_it_rolls_back_is_not(self) -> None:
+        async with self.open_store() as store, self.open_store() as other:
+            position = await self.claimed(other)
+            async with aclosing(store.changes()) as changes, asyncio.timeout(3):
+                assert await anext(changes) is None
+                with pytest.raises(ZeroDivisionError):
+                    async with other.transaction() as transaction:
+                        await transaction.advance(position, position.after([], 9))
+                        raise ZeroDivisionError
+                position = await self.write(other, position, Count(shop="north", day=1))
+                assert await anext(changes) == Move("counts", 1, "0", 1)
+                for day in (2, 3):
+                    position = await self.write(other, position, Count(shop="north", day=day))
+                async for move in changes:
+                    assert move is not None
+                    if move.next_offset == 3:
+                        break
+
+    async def test_a_failure_a_switch_and_a_drop_are_to_be_looked_at(self) -> None:
+        failure = Failure("an event", "a cause", "a remedy", datetime(2026, 1, 1, tzinfo=UTC))
+        async with self.open_store() as store, self.open_store() as other:
+            position = await self.claimed(other)
+            async with aclosing(store.changes()) as changes, asyncio.timeout(3):
+                assert await anext(changes) is None
+                for act in (
+                    other.report(position, failure),
+                    other.report(position, None),
+                    other.register(VERSION_2, "log"),
+                    other.switch(VERSION_2, None),
+                    other.drop("counts", 1),
+                ):
+                    await act
+                    assert await anext(changes) is None
 
     async def test_a_switch_waits_for_nobody_and_never_goes_back_behind(self) -> None:
         async with self.open_store() as store:
