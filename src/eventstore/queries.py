@@ -15,6 +15,7 @@ from eventstore.core.rows import Key, Row
 from eventstore.core.streams import StreamId
 from eventstore.read.audit import AuditResult
 from eventstore.read.dead_letters import DeadLetters
+from eventstore.read.lag import STALLED_SECONDS, Lag
 from eventstore.read.query_side import QuerySide
 from eventstore.read.rebuild import RebuildOptions, RebuildPlan, RebuildProgress, RebuildResult
 from eventstore.read.waiting import Stale
@@ -82,6 +83,23 @@ class Queries(ABC):
     async def statuses(self) -> list[SubscriptionStatus]:
         """Give every version of every read model: its state, positions, and why it stands still if it does."""
         return await self.query_side.statuses()
+
+    async def lag(self, name: str | None = None, *, stalled_after: float = STALLED_SECONDS) -> list[Lag]:
+        """Tell how far every read model is behind the log, per partition, and whether somebody is at work on it.
+
+        Looking is enough: the store may be opened with `Settings(serve=False, workers=False)`.
+
+        Args:
+            name: Only of this read model or process manager; None for all.
+            stalled_after: Seconds without a move after which one that is behind counts as stalled.
+
+        Returns:
+            By name, version and partition; versions that were retired are left out.
+
+        Raises:
+            StoreUnavailableError: Log or query store are out of reach.
+        """
+        return await self.query_side.lag(name, stalled_after)
 
     @property
     def dead_letters(self) -> DeadLetters:

@@ -35,13 +35,6 @@ def _told_or_never(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waiting, "_SAFETY_NET", 60)
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def query_store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "postgres":
-        return str(request.getfixturevalue("postgres_database"))
-    return str(tmp_path / "read.db")
-
-
 @pytest.mark.usefixtures("_told_or_never")
 async def test_a_wait_is_told_of_what_a_worker_elsewhere_commits(tmp_path: Path, query_store: str) -> None:
     async with (

@@ -81,10 +81,18 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class PositionStatus:
-    """A position as tools show it: the checkpoint, until when its owner is sure of it, and why it stands still."""
+    """A position as tools show it.
+
+    Attributes:
+        checkpoint: The position.
+        lease_until: Until when its owner is sure of it.
+        moved_at: When it was last moved.
+        failure: Why it stands still, if it does.
+    """
 
     checkpoint: Checkpoint
     lease_until: datetime | None
+    moved_at: datetime | None
     failure: Failure | None
 
 

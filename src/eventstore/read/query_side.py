@@ -20,6 +20,7 @@ from eventstore.ports import EventLog, QueryStore
 from eventstore.read.audit import AuditResult, audit
 from eventstore.read.batches import Surroundings
 from eventstore.read.dead_letters import DeadLetters
+from eventstore.read.lag import Lag, Lags
 from eventstore.read.preview import Preview
 from eventstore.read.progress import Progress
 from eventstore.read.rebuild import Rebuild
@@ -56,6 +57,7 @@ class QuerySide:
         self._registry: Final = registry
         self._settings: Final = settings
         self._owner: Final = owner
+        self._clock: Final = environment.clock
         self._progress: Final = Progress()
         self._watcher: Final = Watcher(query, self._progress, environment.clock)
         self._surroundings: Final = Surroundings(query, registry, environment.clock, self._progress)
@@ -121,6 +123,11 @@ class QuerySide:
     async def statuses(self, name: str | None = None) -> list[SubscriptionStatus]:
         """Give every version known to the query store."""
         return [*await self._query.statuses(name)]
+
+    async def lag(self, name: str | None, stalled_after: float) -> list[Lag]:
+        """Tell how far read models are behind; see `EventStore.lag`."""
+        lags = Lags(self._log, self._query, self._clock, stalled_after)
+        return await lags.all({definition.name: definition for definition in self.definitions}, name)
 
     def rebuild(self, name: str) -> Rebuild:
         """Prepare the rebuild of the version that this code defines.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import BigInteger, ColumnElement, and_, cast, or_, update
@@ -89,6 +90,7 @@ async def advance(connection: AsyncConnection, clock: Clock, before: Checkpoint,
             event_count=after.event_count,
             event_hash=after.event_hash,
             lease_until=now + cast(table.lease * _MICROS, BigInteger),
+            moved_at=now,
         )
     )
     told = announcement(after) if connection.dialect.name == POSTGRESQL else table.name
@@ -123,5 +125,8 @@ def position_status(row: Any) -> PositionStatus:
     position = Checkpoint(
         row.name, row.version, row.partition, row.next_offset, row.event_count, bytes(row.event_hash), row.owner
     )
-    until = None if row.lease_until is None else from_micros(row.lease_until)
-    return PositionStatus(position, until, failure)
+    return PositionStatus(position, _moment(row.lease_until), _moment(row.moved_at), failure)
+
+
+def _moment(micros: int | None) -> datetime | None:
+    return None if micros is None else from_micros(micros)

@@ -47,6 +47,7 @@ checkpoints: Final = Table(
     Column("owner", Text, nullable=False),
     Column("lease", Float, nullable=False),
     Column("lease_until", BigInteger),
+    Column("moved_at", BigInteger),
     Column("failure_place", Text),
     Column("failure_cause", Text),
     Column("failure_remedy", Text),
