@@ -10,7 +10,8 @@ from sqlalchemy import BigInteger, ColumnElement, and_, cast, or_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from eventstore.core.checkpoints import EMPTY_HASH, Checkpoint, Failure, PositionStatus
+from eventstore.core.checkpoints import Checkpoint, Failure, PositionStatus
+from eventstore.core.completeness import EMPTY_HASH
 from eventstore.core.errors import OwnershipLostError
 from eventstore.core.records import from_micros, to_micros
 from eventstore.ports import Clock

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from eventstore.core.checkpoints import EMPTY_HASH, Checkpoint, DeadLetter, Failure
+from eventstore.core.checkpoints import Checkpoint, DeadLetter, Failure
+from eventstore.core.completeness import EMPTY_HASH
 from eventstore.core.definitions import SubscriptionDefinition
 from eventstore.core.errors import ConfigurationError, OwnershipLostError
 from eventstore.core.rows import Key, Row
