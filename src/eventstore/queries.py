@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from eventstore.application import ReadModelClass
 from eventstore.core.checkpoints import SubscriptionStatus
-from eventstore.core.projections import Projection
+from eventstore.core.projections import EventAt, Projection
 from eventstore.core.records import Token
 from eventstore.core.rows import Key, Row
 from eventstore.core.streams import StreamId
@@ -19,6 +19,7 @@ from eventstore.read.lag import STALLED_SECONDS, Lag
 from eventstore.read.query_side import QuerySide
 from eventstore.read.rebuild import RebuildOptions, RebuildPlan, RebuildProgress, RebuildResult
 from eventstore.read.waiting import Stale
+from eventstore.read.why import OnRead
 
 R = TypeVar("R", bound=Row)
 
@@ -79,6 +80,28 @@ class Queries(ABC):
     ) -> Mapping[Key, Row]:
         """Fold rows as of a time or of a stream's version, beside the query store; see `QuerySide.preview`."""
         return await self.query_side.preview(projection(), at, stream)
+
+    async def why(
+        self, projection: type[Projection[R]], *key: object, on_read: OnRead = lambda _done, _total: None
+    ) -> list[EventAt]:
+        """Find the events that made a row of a read model, up to its position, by its own key functions.
+
+        If rows are keyed by the streams' ids, only the streams are read, otherwise everything it has processed. Parked
+        events and erased ones are left out.
+
+        Args:
+            projection: Which read model.
+            key: One value per key field.
+            on_read: Is told how many offsets were read, of how many.
+
+        Returns:
+            The events with where they stand, by time; those of one partition in its order. Empty if there are none.
+
+        Raises:
+            ConfigurationError: The key has another number of values, or the read model is not the application's.
+            StoreUnavailableError: Log or query store are out of reach.
+        """
+        return await self.query_side.why(projection(), key, on_read)
 
     async def statuses(self) -> list[SubscriptionStatus]:
         """Give every version of every read model: its state, positions, and why it stands still if it does."""

@@ -73,6 +73,18 @@ def test_a_blocked_one_tells_event_cause_and_remedy(cli: Cli, database: Path) ->
     assert (row["state"], row["events"], row["failure"]["since"]) == ("blocked", 9, "2023-11-14T22:13:20+00:00")
 
 
+def test_the_overview_of_projections_tells_what_is_halted_on_lines_of_their_own(cli: Cli, database: Path) -> None:
+    halted(database)
+    done = cli("projections")
+
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-3:] == [
+        "",
+        "workload v1 is halted at task.created at task-1 version 1 (offset 5): ValueError: no",
+        "  Fix it",
+    ]
+
+
 def test_watching_shows_changes_until_interrupted(database: Path) -> None:
     with subprocess.Popen(
         command("--json", "lag", "workload", "--watch", "--interval", "0.1"),

@@ -40,10 +40,11 @@ class Output:
         self.console: Final = _Console(highlight=False, soft_wrap=not sys.stdout.isatty())
         self.errors: Final = Console(stderr=True, highlight=False)
 
-    def note(self, line: str) -> None:
+    def note(self, *lines: str) -> None:
         """Say something to a person; programs do not see it."""
         if not self.as_json:
-            self.console.print(escape(printable(line)))
+            for line in lines:
+                self.console.print(escape(printable(line)))
 
     def document(self, value: object) -> None:
         """Print one JSON document."""

@@ -36,7 +36,8 @@ def overview(context: typer.Context) -> None:
         session.output.rows("read models", columns, rows)
         halted = [row for row in rows if row["halted_at"]]
         for row in halted:
-            session.output.note(f"\n{row['name']} v{row['version']} is halted: {row['cause']}\n  {row['remedy']}")
+            headline = f"{row['name']} v{row['version']} is halted at {row['halted_at']}: {row['cause']}"
+            session.output.note("", headline, f"  {row['remedy']}")
         if halted:
             raise FoundProblemError
 
@@ -193,7 +194,7 @@ def audit(
         session.output.rows("read models", columns, rows)
         for result in results:
             if not result.clean:
-                session.output.note(f"\n{_explained(result)}")
+                session.output.note("", _explained(result))
         if not all(result.clean for result in results):
             raise FoundProblemError
 

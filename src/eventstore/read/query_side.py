@@ -10,7 +10,7 @@ from eventstore.background import Background
 from eventstore.core.checkpoints import SubscriptionStatus
 from eventstore.core.definitions import SubscriptionDefinition
 from eventstore.core.errors import ConfigurationError, ProjectionFailedError, ReadModelStaleError
-from eventstore.core.projections import Projection
+from eventstore.core.projections import EventAt, Projection
 from eventstore.core.records import Token
 from eventstore.core.registry import TypeRegistry
 from eventstore.core.rows import Key, Row
@@ -28,6 +28,7 @@ from eventstore.read.subscribers import Subscriber
 from eventstore.read.unbuilt import UnbuiltRows
 from eventstore.read.waiting import Stale, wait_for
 from eventstore.read.watching import Watcher
+from eventstore.read.why import OnRead, Why
 from eventstore.read.worker import WorkerSettings, every_worker
 
 
@@ -123,6 +124,11 @@ class QuerySide:
     async def statuses(self, name: str | None = None) -> list[SubscriptionStatus]:
         """Give every version known to the query store."""
         return [*await self._query.statuses(name)]
+
+    async def why(self, projection: Projection[Any], key: Key, on_read: OnRead) -> list[EventAt]:
+        """Find the events that made a row; see `EventStore.why`."""
+        categories = self._known(projection.definition.name).definition.categories
+        return await Why(self._log, self._query, self._registry, projection, categories).events(key, on_read)
 
     async def lag(self, name: str | None, stalled_after: float) -> list[Lag]:
         """Tell how far read models are behind; see `EventStore.lag`."""
