@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Final, TypeAlias
 
@@ -13,6 +15,7 @@ from eventstore.core.records import Partition
 from eventstore.ports import Move
 
 _Version: TypeAlias = tuple[str, int]
+_Position: TypeAlias = tuple[str, int, Partition]
 
 
 class Progress:
@@ -24,9 +27,9 @@ class Progress:
 
     def __init__(self) -> None:
         self.current = False
-        self._positions: Final[dict[tuple[str, int, Partition], int]] = {}
+        self._positions: Final[dict[_Position, int]] = {}
         self._statuses: dict[_Version, SubscriptionStatus] = {}
-        self._changed = asyncio.Event()
+        self._interested: Final[dict[_Position, dict[asyncio.Event, int]]] = defaultdict(dict)
         self._intervened = asyncio.Event()
 
     def position(self, name: str, version: int, partition: Partition) -> int:
@@ -39,14 +42,18 @@ class Progress:
 
     def moved(self, checkpoint: Checkpoint) -> None:
         """Take note of a move that this process has committed."""
-        self._positions[checkpoint.name, checkpoint.version, checkpoint.partition] = checkpoint.next_offset
-        self.wake()
+        self._move((checkpoint.name, checkpoint.version, checkpoint.partition), checkpoint.next_offset)
 
     def told(self, move: Move) -> None:
         """Take note of a move of any process; the news of an older one may arrive after a younger one is known."""
         known = self.position(move.name, move.version, move.partition)
-        self._positions[move.name, move.version, move.partition] = max(known, move.next_offset)
-        self.wake()
+        self._move((move.name, move.version, move.partition), max(known, move.next_offset))
+
+    def _move(self, key: _Position, next_offset: int) -> None:
+        self._positions[key] = next_offset
+        for news, offset in self._interested.get(key, {}).items():
+            if offset <= next_offset:
+                news.set()
 
     def looked(self, statuses: Sequence[SubscriptionStatus]) -> None:
         """Take over what the database said, from when on every change will be told."""
@@ -72,15 +79,30 @@ class Progress:
         self.wake()
 
     def wake(self) -> None:
-        """Wake all waiters: something changed, they look themselves."""
-        # A fresh event each time: who took the old one before looking misses nothing.
-        self._changed.set()
-        self._changed = asyncio.Event()
+        """Wake all waiters: something other than a move happened, they look themselves."""
+        for interested in self._interested.values():
+            for news in interested:
+                news.set()
 
-    @property
-    def changed(self) -> asyncio.Event:
-        """The event that the next change sets: take it, look, then wait."""
-        return self._changed
+    @contextmanager
+    def news(self, definition: SubscriptionDefinition, wanted: Mapping[Partition, int]) -> Generator[asyncio.Event]:
+        """Have an event set when one of several positions is reached, or something else happens, during the block.
+
+        Args:
+            definition: Of which version.
+            wanted: The positions, by partition.
+        """
+        news = asyncio.Event()
+        keys = [(definition.name, definition.version, partition) for partition in wanted]
+        for key in keys:
+            self._interested[key][news] = wanted[key[2]]
+        try:
+            yield news
+        finally:
+            for key in keys:
+                del self._interested[key][news]
+                if not self._interested[key]:
+                    del self._interested[key]
 
     def intervene(self) -> None:
         """Wake the workers that wait for somebody to act: a version was switched, or an event parked."""

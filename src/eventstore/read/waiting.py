@@ -79,21 +79,20 @@ class _Wait:
     async def until_over(self) -> None:
         """Return when nothing is missing."""
         poll, look = _SHORTEST_POLL, False
-        while True:
-            changed = self._progress.changed
-            if self.is_over:
-                return
-            told = self._progress.current and not look
-            status = self._progress.status(self._definition) if told else await self._look()
-            if self._is_reached(status):
-                return
-            try:
-                async with asyncio.timeout(_SAFETY_NET if self._progress.current else poll):
-                    await changed.wait()
-            except TimeoutError:
-                look, poll = True, min(poll * 2, _LONGEST_POLL)
-            else:
-                look = False
+        with self._progress.news(self._definition, dict(self._missing)) as news:
+            while not self.is_over:
+                told = self._progress.current and not look
+                status = self._progress.status(self._definition) if told else await self._look()
+                if self._is_reached(status):
+                    return
+                try:
+                    async with asyncio.timeout(_SAFETY_NET if self._progress.current else poll):
+                        await news.wait()
+                except TimeoutError:
+                    look, poll = True, min(poll * 2, _LONGEST_POLL)
+                else:
+                    look = False
+                news.clear()
 
     async def _look(self) -> SubscriptionStatus | None:
         return _of_version(await self._query.statuses(self._definition.name), self._definition)
