@@ -15,8 +15,9 @@ from eventstore.application import Application, ReadModelClass
 from eventstore.core.aggregates import Aggregate
 from eventstore.core.commands import Command
 from eventstore.core.errors import ConfigurationError, StoreClosedError
-from eventstore.core.processes import Outgoing, ProcessManager
+from eventstore.core.processes import ProcessManager
 from eventstore.core.projections import EventAt, Projection
+from eventstore.core.reactions import Outgoing
 from eventstore.core.records import Recorded, Token
 from eventstore.core.rows import Row
 from eventstore.core.streams import stream_id

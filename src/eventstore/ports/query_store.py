@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
 from eventstore.core.checkpoints import Checkpoint, DeadLetter, Failure, SubscriptionStatus
 from eventstore.core.definitions import SubscriptionDefinition
+from eventstore.core.reactions import Deadline
 from eventstore.core.records import Partition
 from eventstore.core.rows import Key, Row
 
@@ -48,6 +50,10 @@ class QueryTransaction(Protocol):
         Raises:
             OwnershipLostError: Position or owner are no longer `before`'s; the transaction must roll back.
         """
+        ...
+
+    async def set_deadlines(self, definition: SubscriptionDefinition, changes: Mapping[Key, Deadline | None]) -> None:
+        """Keep a deadline per state, replacing the one there was; None for a state that has none any more."""
         ...
 
     async def park(self, letter: DeadLetter) -> None:
@@ -125,6 +131,19 @@ class QueryStore(Protocol):
 
     async def statuses(self, name: str | None = None) -> Sequence[SubscriptionStatus]:
         """Give every known version with its positions, by name and version."""
+        ...
+
+    async def deadlines(
+        self, definition: SubscriptionDefinition, partition: Partition, until: datetime, limit: int
+    ) -> Sequence[Deadline]:
+        """Give the deadlines that were set in a partition and have passed, the oldest first, at most `limit`.
+
+        Args:
+            definition: Of which process manager.
+            partition: Where the events are that set them.
+            until: The time.
+            limit: At most so many.
+        """
         ...
 
     def changes(self) -> AsyncGenerator[Move | None, None]:

@@ -19,7 +19,7 @@ from eventstore.ports import Clock
 from eventstore.sql.changes import announce_look
 from eventstore.sql.columns import POSTGRESQL
 from eventstore.sql.positions import position_status
-from eventstore.sql.schema import checkpoints, dead_letters, projections
+from eventstore.sql.schema import checkpoints, dead_letters, deadlines, projections
 from eventstore.sql.statements import quoted
 from eventstore.sql.tables import digest, physical_tables
 
@@ -201,7 +201,7 @@ async def drop(connection: AsyncConnection, name: str, version: int) -> None:
         raise ConfigurationError(message)
     for relation in _read(known.relations).values():
         await connection.execute(text(f"DROP TABLE {quoted(relation.table)}"))
-    for table in (checkpoints, dead_letters, projections):
+    for table in (checkpoints, deadlines, dead_letters, projections):
         await connection.execute(delete(table).where(table.c.name == name, table.c.version == version))
     await announce_look(connection)
 
