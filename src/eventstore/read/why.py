@@ -37,7 +37,7 @@ class Why:
         log: The log.
         query: Tells how far the read model is.
         registry: Decodes events.
-        projection: The user's projection, with the categories to read in `categories`.
+        projection: The user's projection.
         categories: Which categories it reads; empty for all.
     """
 
@@ -55,8 +55,7 @@ class Why:
         self._definition: Final = projection.definition
         self._categories: Final = categories
         self._fold: Final = RowFold(projection)
-        keys = (subscription.key for found in projection.subscriptions.values() for subscription in found)
-        self._keyed_by_stream: Final = bool(categories) and all(key is None for key in keys)
+        self._keyed_by_stream: Final = bool(categories) and projection.is_keyed_by_stream()
 
     async def events(self, key: Key, on_read: OnRead) -> list[EventAt]:
         """Give the events that made a row, as of the read model's position; see `EventStore.why`."""
