@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import datetime
@@ -13,19 +13,17 @@ from uuid import UUID
 
 from eventstore.application import Application, ReadModelClass
 from eventstore.core.aggregates import Aggregate
-from eventstore.core.checkpoints import SubscriptionStatus
 from eventstore.core.commands import Command
 from eventstore.core.errors import ConfigurationError, StoreClosedError
-from eventstore.core.processes import Outgoing, ProcessManager
+from eventstore.core.processes import ProcessManager
 from eventstore.core.projections import EventAt, Projection
+from eventstore.core.reactions import Outgoing
 from eventstore.core.records import Recorded, Token
-from eventstore.core.rows import Key, Row
-from eventstore.core.streams import StreamId, stream_id
+from eventstore.core.rows import Row
+from eventstore.core.streams import stream_id
 from eventstore.ports import EventLog, QueryStore, StreamQuery
-from eventstore.read.audit import AuditResult
-from eventstore.read.dead_letters import DeadLetters
+from eventstore.queries import Queries
 from eventstore.read.query_side import QuerySide
-from eventstore.read.rebuild import RebuildOptions, RebuildPlan, RebuildProgress, RebuildResult
 from eventstore.read_models import query_side_over, query_store_at, read_model_in
 from eventstore.settings import Settings
 from eventstore.write.command_side import CommandSide
@@ -38,7 +36,7 @@ A = TypeVar("A", bound=Aggregate)
 R = TypeVar("R", bound=Row)
 
 
-class EventStore:
+class EventStore(Queries):
     """Executes commands, loads aggregates, and keeps read models up to date, for as long as it is open.
 
     `async with EventStore(SqliteLog("tasks.db"), aggregates=[Task], projections=[TaskBoard]) as store: ...`
@@ -257,21 +255,6 @@ class EventStore:
         partition, decode = self.log.partition_of(name), self.application.registry.decode
         return [EventAt(decode(stored), Recorded(stored, partition)) for stored in events if not stored.erased]
 
-    async def wait_for(self, projection: ReadModelClass, token: Token, *, timeout: float = 5.0) -> None:  # noqa: ASYNC109
-        """Return once a read model shows everything up to a token: read your own writes.
-
-        Args:
-            projection: Which read model.
-            token: From `Committed.token`.
-            timeout: Seconds.
-
-        Raises:
-            ReadModelStaleError: It is not there in time.
-            ProjectionFailedError: It is halted before it.
-            StoreUnavailableError: The query store is out of reach.
-        """
-        await self.query_side.wait_for(projection.definition, token, timeout)
-
     async def accept(self, name: str) -> None:
         """Accept a projection's changed code under its unchanged version: its author says the rows are the same.
 
@@ -307,38 +290,6 @@ class EventStore:
         if self._opened_query_store is None:
             raise _not_open()
         return read_model_in(self._opened_query_store, projection, self._read_side)
-
-    async def rebuild(
-        self,
-        projection: ReadModelClass,
-        options: RebuildOptions | None = None,
-        on_progress: Callable[[RebuildProgress], None] = lambda _: None,
-    ) -> RebuildResult:
-        """Build this code's version beside the live one, verify it row by row, and switch; see `Rebuild.run`."""
-        return await self.query_side.rebuild(projection.definition.name).run(options or RebuildOptions(), on_progress)
-
-    async def plan_rebuild(self, projection: ReadModelClass) -> RebuildPlan:
-        """Tell what a rebuild will take; see `Rebuild.plan`."""
-        return await self.query_side.rebuild(projection.definition.name).plan()
-
-    async def audit(self, projection: ReadModelClass | None = None) -> list[AuditResult]:
-        """Prove that read models processed every event exactly once; see `QuerySide.audit`."""
-        return await self.query_side.audit(projection.definition.name if projection else None)
-
-    async def preview(
-        self, projection: type[Projection[R]], *, at: int | datetime | None = None, stream: StreamId | None = None
-    ) -> Mapping[Key, Row]:
-        """Fold rows as of a time or of a stream's version, beside the query store; see `QuerySide.preview`."""
-        return await self.query_side.preview(projection(), at, stream)
-
-    async def statuses(self) -> list[SubscriptionStatus]:
-        """Give every version of every read model: its state, positions, and why it stands still if it does."""
-        return await self.query_side.statuses()
-
-    @property
-    def dead_letters(self) -> DeadLetters:
-        """Parked events, to list, retry and discard."""
-        return self.query_side.dead_letters
 
     @property
     def query_side(self) -> QuerySide:

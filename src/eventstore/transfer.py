@@ -17,7 +17,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple, cast
 
-from eventstore.core.checkpoints import EMPTY_HASH, chain
+from eventstore.core.completeness import EMPTY_HASH, extend
 from eventstore.core.errors import ConfigurationError, CorruptLogError
 from eventstore.core.records import Partition, StoredEvent
 from eventstore.core.streams import parse_stream
@@ -79,7 +79,7 @@ async def _export(log: EventLog, file: BinaryIO, categories: Sequence[str] | Non
             page = await log.read(partition, offset, _PAGE, categories)
             events = [event for event in page.events if event.offset < end]
             await asyncio.to_thread(file.writelines, [_line(_as_object(event)) for event in events])
-            event_hash = chain(event_hash, (event.event_id for event in events))
+            event_hash = extend(event_hash, (event.event_id for event in events))
             count += len(events)
             if page.next_offset == offset:
                 break
@@ -182,7 +182,7 @@ def _events(file: BinaryIO) -> Generator[StoredEvent]:
                 raise CorruptLogError(message)
         else:
             event = _as_event(found, number)
-            count, event_hash = count + 1, chain(event_hash, (event.event_id,))
+            count, event_hash = count + 1, extend(event_hash, (event.event_id,))
             yield event
     if not ended:
         message = f"the export ends after line {number} without its last line: it is incomplete, export again"

@@ -109,6 +109,7 @@ def test_audit_finds_an_event_that_was_skipped(cli: Cli, database: Path) -> None
 
     assert done.returncode == 1
     assert "1 events skipped" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("workload v1 partition 0: more than one run of events is wrong")
 
 
 def test_a_new_version_is_planned_and_rebuilt(

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from eventstore.cli import dead_letters, development, doctor, logs, projections, rebuild, topics, transfers
+from eventstore.cli import dead_letters, development, doctor, lag, logs, projections, rebuild, topics, transfers, why
 from eventstore.cli.failures import EPILOG, exit_codes
 from eventstore.cli.loading import Session
 from eventstore.cli.output import Output
@@ -28,6 +28,8 @@ app.command("tail")(logs.tail)
 app.command("erase")(logs.erase)
 app.command("worker")(projections.worker)
 app.command("rebuild")(rebuild.rebuild)
+app.command("lag")(lag.lag)
+app.command("why")(why.why)
 app.command("audit")(projections.audit)
 app.command("export")(transfers.export)
 app.command("import")(transfers.import_)

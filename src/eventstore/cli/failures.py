@@ -23,11 +23,12 @@ FOUND: Final = 1
 USAGE: Final = 2
 UNAVAILABLE: Final = 3
 DAMAGED: Final = 4
+STUCK: Final = 5
 INTERRUPTED: Final = 130
 
 EPILOG: Final = (
     "Exit codes: 0 fine, 1 the command found a problem (audit, doctor, unexpected differences, a halted read model), "
-    "2 wrong usage or configuration, 3 unavailable now, 4 damaged data, 130 interrupted."
+    "2 wrong usage or configuration, 3 unavailable now, 4 damaged data, 5 a read model is stalled or blocked (lag), 130 interrupted."
 )
 _CODES: Final[tuple[tuple[tuple[type[EventStoreError], ...], int], ...]] = (
     ((CorruptLogError, EventSchemaError), DAMAGED),
@@ -36,7 +37,15 @@ _CODES: Final[tuple[tuple[tuple[type[EventStoreError], ...], int], ...]] = (
 
 
 class FoundProblemError(Exception):
-    """The command did its work and what it found is bad news; it was printed already."""
+    """The command did its work and what it found is bad news; it was printed already.
+
+    Args:
+        code: The exit code.
+    """
+
+    def __init__(self, code: int = FOUND) -> None:
+        super().__init__(code)
+        self.code: Final = code
 
 
 @contextmanager
@@ -48,8 +57,8 @@ def exit_codes(*, debug: bool) -> Generator[None]:
     """
     try:
         yield
-    except FoundProblemError:
-        sys.exit(FOUND)
+    except FoundProblemError as found:
+        sys.exit(found.code)
     except EventStoreError as error:
         if debug:
             raise

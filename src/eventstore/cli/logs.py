@@ -85,7 +85,7 @@ async def _history(store: EventStore, name: str, until: int | datetime | None) -
     rows: list[Mapping[str, object]] = []
     for event in events:
         changed = _apply(store, state, event) if state is not None else None
-        rows.append({**_row(event), "changed": changed})
+        rows.append({**event_row(event), "changed": changed})
     return rows
 
 
@@ -95,7 +95,8 @@ def _apply(store: EventStore, state: Aggregate, event: StoredEvent) -> dict[str,
     return {name: value for name, value in plain(state).items() if before[name] != value}
 
 
-def _row(event: StoredEvent) -> dict[str, object]:
+def event_row(event: StoredEvent) -> dict[str, object]:
+    """Give what is shown of an event."""
     envelope = None if event.erased else read_envelope(event.envelope, event.place)
     return {
         "offset": event.offset,
@@ -159,7 +160,7 @@ def tail(
         async with session.opened() as store, asyncio.TaskGroup() as tasks:
             for partition, end in (await store.log.ends()).items():
                 for event in await _newest(store, partition, end, category, limit):
-                    _print(session.output, event)
+                    print_event(session.output, event)
                 if follow:
                     tasks.create_task(_follow(store, session.output, partition, end, category))
 
@@ -185,16 +186,26 @@ async def _follow(store: EventStore, output: Output, partition: str, offset: int
         await store.log.wait_beyond(partition, offset)
         page = await store.log.read(partition, offset, _PAGE, categories)
         for event in page.events:
-            _print(output, event)
+            print_event(output, event)
         offset = page.next_offset
 
 
-def _print(output: Output, event: StoredEvent) -> None:
-    row = _row(event)
+def print_event(output: Output, event: StoredEvent, most: int | None = None) -> None:
+    """Print an event on a line.
+
+    Args:
+        output: Where to.
+        event: Which one.
+        most: Characters of its data that a person gets to see; None for all.
+    """
+    row = event_row(event)
     if output.as_json:
         output.document(row)
-    else:
-        output.note(
-            f"{row['offset']:>8}  {row['occurred_at']:%Y-%m-%d %H:%M:%S}  {event.stream} v{event.version}  "
-            f"{event.event_type}  {'(erased)' if event.erased else row['data']}"
-        )
+        return
+    data = _data(row)
+    if most is not None and len(data) > most:
+        data = f"{data[:most]} ..."
+    output.note(
+        f"{row['offset']:>8}  {row['occurred_at']:%Y-%m-%d %H:%M:%S}  {event.stream} v{event.version}  "
+        f"{event.event_type}  {data}"
+    )

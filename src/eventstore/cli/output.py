@@ -40,10 +40,11 @@ class Output:
         self.console: Final = _Console(highlight=False, soft_wrap=not sys.stdout.isatty())
         self.errors: Final = Console(stderr=True, highlight=False)
 
-    def note(self, line: str) -> None:
+    def note(self, *lines: str) -> None:
         """Say something to a person; programs do not see it."""
         if not self.as_json:
-            self.console.print(escape(printable(line)))
+            for line in lines:
+                self.console.print(escape(printable(line)))
 
     def document(self, value: object) -> None:
         """Print one JSON document."""
@@ -60,16 +61,17 @@ class Output:
         if self.as_json:
             for row in rows:
                 self.document(row)
-            return
+        else:
+            self.console.print(self.table(title, columns, rows))
+
+    def table(self, title: str, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> Table | str:
+        """Give the table that `rows` prints to a person."""
         table = Table(box=None, pad_edge=False, header_style="bold")
         for column in columns:
             table.add_column(column.replace("_", " "), overflow="fold", no_wrap=column in _NEVER_WRAPPED)
         for row in rows:
             table.add_row(*(escape(shown(row.get(column))) for column in columns))
-        if table.row_count:
-            self.console.print(table)
-        else:
-            self.console.print(f"no {title}")
+        return table if table.row_count else f"no {title}"
 
 
 def shown(value: object) -> str:

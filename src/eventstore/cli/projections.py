@@ -13,6 +13,7 @@ from eventstore.cli.failures import FoundProblemError
 from eventstore.cli.running import run, session_of
 from eventstore.core.checkpoints import SubscriptionStatus
 from eventstore.core.records import Partition
+from eventstore.read.audit import AuditResult
 from eventstore.store import EventStore
 
 app = typer.Typer(help="Read models and process managers: versions, positions, failures.", invoke_without_command=True)
@@ -35,7 +36,8 @@ def overview(context: typer.Context) -> None:
         session.output.rows("read models", columns, rows)
         halted = [row for row in rows if row["halted_at"]]
         for row in halted:
-            session.output.note(f"\n{row['name']} v{row['version']} is halted: {row['cause']}\n  {row['remedy']}")
+            headline = f"{row['name']} v{row['version']} is halted at {row['halted_at']}: {row['cause']}"
+            session.output.note("", headline, f"  {row['remedy']}")
         if halted:
             raise FoundProblemError
 
@@ -145,6 +147,17 @@ def worker(
     run(work())
 
 
+def _explained(result: AuditResult) -> str:
+    where, found = f"{result.name} v{result.version} partition {result.partition}", result.difference
+    again = f"build it anew: raise its version and run eventstore rebuild {result.name}"
+    if found is None:
+        return f"{where}: more than one run of events is wrong, so it cannot be told where it begins; {again}"
+    if found.event is None:
+        return f"{where}: the log ends at offset {found.offset}, before the position: it lost its newest events"
+    what = "skipped" if result.claimed_count < result.log_count else "processed twice"
+    return f"{where}: {result.verdict}; the first that was {what} is {found.event}; {again}"
+
+
 async def _positions(store: EventStore) -> dict[tuple[str, int], int]:
     return {
         (status.name, status.version): sum(position.checkpoint.event_count for position in status.positions)
@@ -171,12 +184,17 @@ def audit(
                 "processed": result.claimed_count,
                 "in_the_log": result.log_count,
                 "verdict": result.verdict,
+                "differs_from": result.difference.offset if result.difference else None,
+                "event": result.difference.event if result.difference else None,
                 "clean": result.clean,
             }
             for result in results
         ]
         columns = ("name", "version", "partition", "up_to", "processed", "in_the_log", "verdict")
         session.output.rows("read models", columns, rows)
+        for result in results:
+            if not result.clean:
+                session.output.note("", _explained(result))
         if not all(result.clean for result in results):
             raise FoundProblemError
 

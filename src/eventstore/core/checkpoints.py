@@ -5,28 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from hashlib import blake2b
-from typing import Final, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
+from eventstore.core.completeness import EMPTY_HASH, extend
 from eventstore.core.records import Partition, StoredEvent
 
-EMPTY_HASH: Final = bytes(16)
 VersionState: TypeAlias = Literal["building", "live", "retired"]
-
-
-def chain(event_hash: bytes, event_ids: Iterable[bytes]) -> bytes:
-    """Extend a rolling hash: equal results mean the same events in the same order, however they were batched.
-
-    Args:
-        event_hash: 16 bytes so far, `EMPTY_HASH` before the first event.
-        event_ids: 16 bytes each.
-
-    Returns:
-        16 bytes.
-    """
-    for event_id in event_ids:
-        event_hash = blake2b(event_hash + event_id, digest_size=16).digest()
-    return event_hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +42,7 @@ class Checkpoint:
             self,
             next_offset=next_offset,
             event_count=self.event_count + len(ids),
-            event_hash=chain(self.event_hash, ids),
+            event_hash=extend(self.event_hash, ids),
         )
 
 
@@ -81,10 +65,18 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class PositionStatus:
-    """A position as tools show it: the checkpoint, until when its owner is sure of it, and why it stands still."""
+    """A position as tools show it.
+
+    Attributes:
+        checkpoint: The position.
+        lease_until: Until when its owner is sure of it.
+        moved_at: When it was last moved.
+        failure: Why it stands still, if it does.
+    """
 
     checkpoint: Checkpoint
     lease_until: datetime | None
+    moved_at: datetime | None
     failure: Failure | None
 
 

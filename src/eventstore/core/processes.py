@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Generic, NamedTuple, TypeVar, cast, overload
-from uuid import UUID
+from datetime import datetime
+from typing import Any, ClassVar, Generic, TypeVar, overload
 
 from eventstore.core.aggregates import Aggregate
 from eventstore.core.commands import Command
@@ -22,11 +22,9 @@ from eventstore.core.definitions import (
 from eventstore.core.errors import ConfigurationError
 from eventstore.core.events import Event
 from eventstore.core.fingerprints import fingerprint
-from eventstore.core.ids import derived_id
 from eventstore.core.policies import OnError
-from eventstore.core.projections import EventAt, HandlerFailedError, key_reader, row_class
-from eventstore.core.records import Recorded
-from eventstore.core.rows import Key, Row
+from eventstore.core.projections import row_class
+from eventstore.core.rows import Row
 
 F = TypeVar("F", bound=Callable[..., object])
 S = TypeVar("S", bound="ProcessState | None")
@@ -50,10 +48,12 @@ class Send:
 class ProcessState(Row):
     """What a process manager remembers: one row per key; every other field needs a default.
 
-    Set `finished` and the row is removed once the handler's commands are executed.
+    Set `finished` and the row is removed once the handler's commands are executed. Set `deadline`, and
+    `ProcessManager.expired` is called if the state is still there then, and no handler has moved it.
     """
 
     finished: bool = False
+    deadline: datetime | None = None
 
 
 @overload
@@ -100,6 +100,22 @@ class ProcessManager(Generic[S]):
     definition: ClassVar[SubscriptionDefinition]
     subscriptions: ClassVar[Mapping[type[Event], tuple[Subscription, ...]]]
 
+    def expired(self, state: S, due: datetime) -> Send | Iterable[Send] | None:  # noqa: ARG002 - for overriding
+        """Do what is to be done when a state's deadline has passed; override it where states have deadlines.
+
+        It is called once in effect, also after restarts, and only when every event from before the deadline has been
+        reacted to. It may set a later deadline, or finish the state. If it raises, the partition is halted.
+
+        Args:
+            state: The state, which it may change; it has no deadline any more.
+            due: What the deadline was.
+
+        Returns:
+            One `Send`, several, or None.
+        """
+        message = f"{type(self).__qualname__} sets a deadline, but has no method expired(self, state, due)"
+        raise TypeError(message)
+
     def __init_subclass__(
         cls,
         *,
@@ -117,6 +133,12 @@ class ProcessManager(Generic[S]):
         if row is not None and not issubclass(row, ProcessState):
             message = f"{cls.__qualname__}: {row.__name__} must be a ProcessState"
             raise ConfigurationError(message)
+        if (
+            row is not None
+            and row.model_fields["deadline"].annotation != ProcessState.model_fields["deadline"].annotation
+        ):
+            message = f"{row.__qualname__}: deadline is the time of `expired`; name the field of your own otherwise"
+            raise ConfigurationError(message)
         fields = key_fields(cls, row, key) if row else ()
         cls.subscriptions = read_subscriptions(cls, ("state", "event", "at") if row else ("event", "at"))
         # A manager's past commands stand, so changed code is no reason to refuse it: only its state's shape counts.
@@ -131,110 +153,3 @@ class ProcessManager(Generic[S]):
             row=row,
             key=fields,
         )
-
-
-class Outgoing(NamedTuple):
-    """A command with the id that every repetition of its event gives it, and the event that caused it."""
-
-    send: Send
-    command_id: UUID
-    cause: Recorded
-
-
-class ProcessFold:
-    """Runs a manager's handlers over a batch: state changes and outgoing commands, no effects yet.
-
-    Args:
-        manager: An instance of the user's process manager.
-    """
-
-    def __init__(self, manager: ProcessManager[Any]) -> None:
-        self._manager: Final = manager
-        self._handlers: Final = {
-            event: tuple((s.function, key_reader(s)) for s in handlers)
-            for event, handlers in manager.subscriptions.items()
-        }
-        self._definition: Final = manager.definition
-
-    def keys(self, batch: Sequence[EventAt]) -> list[list[Key | None]]:
-        """Give, for every event, the state keys of its handlers; empty without state.
-
-        Raises:
-            HandlerFailedError: A key function raised.
-        """
-        if self._definition.row is None:
-            return [[None] * len(self._handlers[type(event)]) for event, _ in batch]
-        keys: list[list[Key | None]] = []
-        for index, (event, at) in enumerate(batch):
-            try:
-                keys.append([key_of(event, at) for _, key_of in self._handlers[type(event)]])
-            except Exception as cause:
-                raise HandlerFailedError(index, cause) from cause
-        return keys
-
-    def react(
-        self, batch: Sequence[EventAt], keys: Sequence[Sequence[Key | None]], rows: Mapping[Key, Row]
-    ) -> tuple[dict[Key, Row | None], list[list[Outgoing]]]:
-        """Run the handlers in order.
-
-        Args:
-            batch: Decoded events.
-            keys: What `keys` gave for them.
-            rows: The states there are.
-
-        Returns:
-            The changed states, and per event the commands to execute.
-
-        Raises:
-            HandlerFailedError: A handler raised or returned something that is no command to send.
-        """
-        states: dict[Key, Row | None] = {}
-        outgoing: list[list[Outgoing]] = []
-        for index, ((event, at), event_keys) in enumerate(zip(batch, keys, strict=True)):
-            commands: list[Outgoing] = []
-            try:
-                for (function, _), key in zip(self._handlers[type(event)], event_keys, strict=True):
-                    sends = self._call(function, event, at, key, states, rows)
-                    name = f"{self._definition.name}:{function.__name__}"
-                    commands.extend(
-                        Outgoing(send, derived_id(at.event_id, f"{name}:{n}"), at) for n, send in enumerate(sends)
-                    )
-            except Exception as cause:
-                raise HandlerFailedError(index, cause) from cause
-            outgoing.append(commands)
-        return states, outgoing
-
-    def _call(
-        self,
-        function: Callable[..., object],
-        event: Event,
-        at: Recorded,
-        key: Key | None,
-        states: dict[Key, Row | None],
-        rows: Mapping[Key, Row],
-    ) -> tuple[Send, ...]:
-        row_type = self._definition.row
-        if row_type is None:
-            return _as_sends(function(self._manager, event, at), function)
-        if key is None:
-            return ()
-        state = states[key] if key in states else rows.get(key)
-        if state is None:
-            state = row_type(**dict(zip(self._definition.key, key, strict=True)))
-        sends = _as_sends(function(self._manager, state, event, at), function)
-        states[key] = None if getattr(state, "finished", False) else state
-        return sends
-
-
-def _as_sends(returned: object, function: Callable[..., object]) -> tuple[Send, ...]:
-    if returned is None:
-        return ()
-    if isinstance(returned, Send):
-        return (returned,)
-    if isinstance(returned, Iterable):
-        sends = tuple(cast("Iterable[object]", returned))
-        found = tuple(send for send in sends if isinstance(send, Send))
-        if len(found) == len(sends):
-            return found
-    message = f"{function.__qualname__} returned {returned!r}: return a Send, several, or None"
-    raise TypeError(message)

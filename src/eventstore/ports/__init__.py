@@ -24,7 +24,7 @@ from eventstore.ports.log import (
     StreamWriter,
     Volume,
 )
-from eventstore.ports.query_store import QueryStore, QueryTransaction, RowReader
+from eventstore.ports.query_store import Move, QueryStore, QueryTransaction, RowReader
 
 __all__ = [
     "Answering",
@@ -36,6 +36,7 @@ __all__ = [
     "Duplicated",
     "Entropy",
     "EventLog",
+    "Move",
     "NewEvent",
     "Page",
     "PartitionReader",

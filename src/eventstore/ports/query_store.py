@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 from types import TracebackType
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 from eventstore.core.checkpoints import Checkpoint, DeadLetter, Failure, SubscriptionStatus
 from eventstore.core.definitions import SubscriptionDefinition
+from eventstore.core.reactions import Deadline
 from eventstore.core.records import Partition
 from eventstore.core.rows import Key, Row
+
+
+class Move(NamedTuple):
+    """A position that was moved, by a worker of whatever process: from now on readers see its rows."""
+
+    name: str
+    version: int
+    partition: Partition
+    next_offset: int
 
 
 class QueryTransaction(Protocol):
@@ -39,6 +50,10 @@ class QueryTransaction(Protocol):
         Raises:
             OwnershipLostError: Position or owner are no longer `before`'s; the transaction must roll back.
         """
+        ...
+
+    async def set_deadlines(self, definition: SubscriptionDefinition, changes: Mapping[Key, Deadline | None]) -> None:
+        """Keep a deadline per state, replacing the one there was; None for a state that has none any more."""
         ...
 
     async def park(self, letter: DeadLetter) -> None:
@@ -116,6 +131,31 @@ class QueryStore(Protocol):
 
     async def statuses(self, name: str | None = None) -> Sequence[SubscriptionStatus]:
         """Give every known version with its positions, by name and version."""
+        ...
+
+    async def deadlines(
+        self, definition: SubscriptionDefinition, partition: Partition, until: datetime, limit: int
+    ) -> Sequence[Deadline]:
+        """Give the deadlines that were set in a partition and have passed, the oldest first, at most `limit`.
+
+        Args:
+            definition: Of which process manager.
+            partition: Where the events are that set them.
+            until: The time.
+            limit: At most so many.
+        """
+        ...
+
+    def changes(self) -> AsyncGenerator[Move | None, None]:
+        """Tell what all processes do to positions soon after it is committed; what is rolled back is not told.
+
+        Yields:
+            A move, or the newest of several of one position. None at first, every few seconds, and whenever anything
+            else may have happened, such as a failure, a switch or moves that were missed: look at `statuses`.
+
+        Raises:
+            StoreUnavailableError: The database was lost; what happens now is not told. Begin anew.
+        """
         ...
 
     async def claim(

@@ -77,6 +77,9 @@ class DeadLetters:
         processor = BatchProcessor(self._surroundings, subscriber, checkpoint)
         try:
             event = await self._next_handled(subscriber, checkpoint)
+            if event.place != failure.place:
+                message = f"{subscriber.definition.label} is halted at {failure.place}, and that is no event to park"
+                raise ConfigurationError(message)
             await processor.pass_over(event, failure.cause)
             await self._query.report(processor.checkpoint, None)
         finally:

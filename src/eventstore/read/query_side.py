@@ -9,8 +9,8 @@ from typing import Any, Final
 from eventstore.background import Background
 from eventstore.core.checkpoints import SubscriptionStatus
 from eventstore.core.definitions import SubscriptionDefinition
-from eventstore.core.errors import ConfigurationError
-from eventstore.core.projections import Projection
+from eventstore.core.errors import ConfigurationError, ProjectionFailedError, ReadModelStaleError
+from eventstore.core.projections import EventAt, Projection
 from eventstore.core.records import Token
 from eventstore.core.registry import TypeRegistry
 from eventstore.core.rows import Key, Row
@@ -20,12 +20,15 @@ from eventstore.ports import EventLog, QueryStore
 from eventstore.read.audit import AuditResult, audit
 from eventstore.read.batches import Surroundings
 from eventstore.read.dead_letters import DeadLetters
+from eventstore.read.lag import Lag, Lags
 from eventstore.read.preview import Preview
 from eventstore.read.progress import Progress
 from eventstore.read.rebuild import Rebuild
 from eventstore.read.subscribers import Subscriber
 from eventstore.read.unbuilt import UnbuiltRows
-from eventstore.read.waiting import wait_for
+from eventstore.read.waiting import Stale, wait_for
+from eventstore.read.watching import Watcher
+from eventstore.read.why import OnRead, Why
 from eventstore.read.worker import WorkerSettings, every_worker
 
 
@@ -55,7 +58,9 @@ class QuerySide:
         self._registry: Final = registry
         self._settings: Final = settings
         self._owner: Final = owner
+        self._clock: Final = environment.clock
         self._progress: Final = Progress()
+        self._watcher: Final = Watcher(query, self._progress, environment.clock)
         self._surroundings: Final = Surroundings(query, registry, environment.clock, self._progress)
         self._subscribers: Final[dict[str, Subscriber]] = {}
         self._unbuilt: Final = UnbuiltRows(log, registry, query)
@@ -95,15 +100,40 @@ class QuerySide:
 
     async def close(self) -> None:
         """Stop the workers; what they had not committed is not done, and done by the next ones."""
-        await self._background.close()
+        try:
+            await self._background.close()
+        finally:
+            await self._watcher.close()
 
-    async def wait_for(self, definition: SubscriptionDefinition, token: Token, timeout: float) -> None:  # noqa: ASYNC109
-        """Wait until a read model shows a token; see `waiting.wait_for`."""
-        await wait_for(self._query, self._progress, definition, token, timeout)
+    async def wait_for(
+        self,
+        definition: SubscriptionDefinition,
+        token: Token,
+        timeout: float,  # noqa: ASYNC109
+        stale: Stale = "raise",
+    ) -> bool:
+        """Wait until a read model shows a token; see `EventStore.wait_for`."""
+        try:
+            await wait_for(self._query, self._watcher, definition, token, timeout)
+        except (ReadModelStaleError, ProjectionFailedError):
+            if stale == "raise":
+                raise
+            return False
+        return True
 
     async def statuses(self, name: str | None = None) -> list[SubscriptionStatus]:
         """Give every version known to the query store."""
         return [*await self._query.statuses(name)]
+
+    async def why(self, projection: Projection[Any], key: Key, on_read: OnRead) -> list[EventAt]:
+        """Find the events that made a row; see `EventStore.why`."""
+        categories = self._known(projection.definition.name).definition.categories
+        return await Why(self._log, self._query, self._registry, projection, categories).events(key, on_read)
+
+    async def lag(self, name: str | None, stalled_after: float) -> list[Lag]:
+        """Tell how far read models are behind; see `EventStore.lag`."""
+        lags = Lags(self._log, self._query, self._clock, stalled_after)
+        return await lags.all({definition.name: definition for definition in self.definitions}, name)
 
     def rebuild(self, name: str) -> Rebuild:
         """Prepare the rebuild of the version that this code defines.

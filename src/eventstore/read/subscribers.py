@@ -17,8 +17,9 @@ from eventstore.core.errors import (
     StoreUnavailableError,
 )
 from eventstore.core.events import Event
-from eventstore.core.processes import Outgoing, ProcessFold, ProcessManager
+from eventstore.core.processes import ProcessManager
 from eventstore.core.projections import EventAt, HandlerFailedError, Projection, RowFold
+from eventstore.core.reactions import Deadline, Outgoing, ProcessFold, Reaction
 from eventstore.core.rows import Key
 from eventstore.ports import QueryTransaction
 
@@ -148,11 +149,40 @@ class ProcessSubscriber:
         keys = self._fold.keys(batch)
         wanted = _distinct(keys)
         rows = await transaction.rows(self.definition, wanted) if wanted else {}
-        states, outgoing = self._fold.react(batch, keys, rows)
-        if states:
-            await transaction.write(self.definition, states)
+        await self._carry_out(transaction, self._fold.react(batch, keys, rows))
+
+    @property
+    def expires(self) -> bool:
+        """Whether states can have deadlines."""
+        return self._fold.expires
+
+    @property
+    def keyed_by_stream(self) -> bool:
+        """Whether all events that concern a state are in one partition."""
+        return self._fold.keyed_by_stream and len(self.definition.categories) == 1
+
+    async def expire(self, transaction: QueryTransaction, deadlines: Sequence[Deadline]) -> bool:
+        """React to deadlines that have passed; everything it changes in the database is part of the transaction.
+
+        Returns:
+            Whether any of them still counted.
+
+        Raises:
+            HandlerFailedError: `expired` raised, or a command could not be sent; it tells at which deadline.
+            StoreUnavailableError: A command could not be executed now.
+        """
+        rows = await transaction.rows(self.definition, _distinct([[deadline.key for deadline in deadlines]]))
+        reaction = self._fold.expire(deadlines, rows)
+        await self._carry_out(transaction, reaction)
+        return bool(reaction.deadlines)
+
+    async def _carry_out(self, transaction: QueryTransaction, reaction: Reaction) -> None:
+        if reaction.states:
+            await transaction.write(self.definition, reaction.states)
+        if reaction.deadlines:
+            await transaction.set_deadlines(self.definition, reaction.deadlines)
         # Last: were a command executed and the states then refused, the next try might want other commands.
-        await self._send(outgoing)
+        await self._send(reaction.outgoing)
 
     async def _send(self, outgoing: Sequence[Sequence[Outgoing]]) -> None:
         """Execute commands, in order per stream and otherwise side by side; the first failing event counts."""

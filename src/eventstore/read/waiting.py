@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from eventstore.core.checkpoints import PositionStatus, SubscriptionStatus
 from eventstore.core.definitions import SubscriptionDefinition
@@ -12,14 +12,18 @@ from eventstore.core.errors import ProjectionFailedError, ReadModelStaleError
 from eventstore.core.records import Token
 from eventstore.ports import QueryStore
 from eventstore.read.progress import Progress
+from eventstore.read.watching import Watcher
 
+Stale: TypeAlias = Literal["raise", "allow"]
 _SHORTEST_POLL: Final = 0.01
 _LONGEST_POLL: Final = 0.2
+# Where changes are told, this only bounds what a connection that died silently can cost.
+_SAFETY_NET: Final = 1.0
 
 
 async def wait_for(
     query: QueryStore,
-    progress: Progress,
+    watcher: Watcher,
     definition: SubscriptionDefinition,
     token: Token,
     timeout: float,  # noqa: ASYNC109
@@ -28,7 +32,7 @@ async def wait_for(
 
     Args:
         query: Where positions are.
-        progress: Tells at once about moves inside this process; others' are polled for.
+        watcher: Has moves told, those of this process and of others.
         definition: Which version.
         token: What a command returned.
         timeout: Seconds.
@@ -38,58 +42,88 @@ async def wait_for(
         ProjectionFailedError: It is halted before the token.
         StoreUnavailableError: The query store is out of reach.
     """
-    missing = {partition: offset for partition, offset in token.positions.items() if offset}
-    behind = "its positions are not known yet"
-    poll = _SHORTEST_POLL
+    wait = _Wait(query, watcher.progress, definition, token)
+    if wait.is_over:
+        return
     try:
-        async with asyncio.timeout(timeout):
-            while True:
-                changed = progress.changed
-                missing = {
-                    partition: offset
-                    for partition, offset in missing.items()
-                    if progress.position(definition.name, definition.version, partition) < offset
-                }
-                if not missing:
-                    return
-                status = _of_version(await query.statuses(definition.name), definition)
-                behind = _check(definition, status, missing)
-                if not behind:
-                    return
-                try:
-                    async with asyncio.timeout(poll):
-                        await changed.wait()
-                except TimeoutError:
-                    poll = min(poll * 2, _LONGEST_POLL)
+        with watcher.attention():
+            async with asyncio.timeout(timeout):
+                await wait.until_over()
     except TimeoutError:
         message = (
-            f"{definition.label} did not show {token} within {timeout:g} s ({behind}): "
-            "wait longer, check that a worker runs (eventstore projections), or read older rows"
+            f"{definition.label} did not show {token} within {timeout:g} s ({wait.behind}): "
+            "wait longer, check that a worker runs (eventstore lag), or read older rows (stale='allow')"
         )
         raise ReadModelStaleError(message) from None
+
+
+class _Wait:
+    """What of a token is still missing, and why."""
+
+    def __init__(self, query: QueryStore, progress: Progress, definition: SubscriptionDefinition, token: Token) -> None:
+        self._query: Final = query
+        self._progress: Final = progress
+        self._definition: Final = definition
+        self._missing: Final = {partition: offset for partition, offset in token.positions.items() if offset}
+        self.behind = "its positions are not known yet"
+
+    @property
+    def is_over(self) -> bool:
+        """Whether this process knows that nothing is missing any more."""
+        name, version = self._definition.name, self._definition.version
+        for partition, offset in list(self._missing.items()):
+            if self._progress.position(name, version, partition) >= offset:
+                del self._missing[partition]
+        return not self._missing
+
+    async def until_over(self) -> None:
+        """Return when nothing is missing."""
+        poll, look = _SHORTEST_POLL, False
+        with self._progress.news(self._definition, dict(self._missing)) as news:
+            while not self.is_over:
+                told = self._progress.current and not look
+                status = self._progress.status(self._definition) if told else await self._look()
+                if self._is_reached(status):
+                    return
+                try:
+                    async with asyncio.timeout(_SAFETY_NET if self._progress.current else poll):
+                        await news.wait()
+                except TimeoutError:
+                    look, poll = True, min(poll * 2, _LONGEST_POLL)
+                else:
+                    look = False
+                news.clear()
+
+    async def _look(self) -> SubscriptionStatus | None:
+        return _of_version(await self._query.statuses(self._definition.name), self._definition)
+
+    def _is_reached(self, status: SubscriptionStatus | None) -> bool:
+        """Drop what is reached; note what is still behind, or raise if it will not move."""
+        if status is None:
+            self.behind = "it is not registered"
+            return False
+        for partition, offset in list(self._missing.items()):
+            found = next((p for p in status.positions if p.checkpoint.partition == partition), None)
+            if found is not None and found.checkpoint.next_offset >= offset:
+                del self._missing[partition]
+            elif found is not None and found.failure is not None and not self._has_moved_since(found):
+                raise _halted(self._definition, found)
+        if status.state == "building":
+            self.behind = f"it is being built; finish with: eventstore rebuild {self._definition.name}"
+        else:
+            places = (f"partition {p} is at {status.position(p).next_offset}" for p in sorted(self._missing))
+            self.behind = ", ".join(places)
+        return not self._missing
+
+    def _has_moved_since(self, seen: PositionStatus) -> bool:
+        position = seen.checkpoint
+        return self._progress.position(position.name, position.version, position.partition) > position.next_offset
 
 
 def _of_version(
     statuses: Sequence[SubscriptionStatus], definition: SubscriptionDefinition
 ) -> SubscriptionStatus | None:
     return next((status for status in statuses if status.version == definition.version), None)
-
-
-def _check(definition: SubscriptionDefinition, status: SubscriptionStatus | None, missing: dict[str, int]) -> str:
-    """Drop what the database says is reached; tell what is still behind, or raise if it will not move."""
-    if status is None:
-        return "it is not registered"
-    for partition, offset in list(missing.items()):
-        found = next((p for p in status.positions if p.checkpoint.partition == partition), None)
-        if found is not None and found.checkpoint.next_offset >= offset:
-            del missing[partition]
-        elif found is not None and found.failure is not None:
-            raise _halted(definition, found)
-    if not missing:
-        return ""
-    if status.state == "building":
-        return f"it is being built; finish with: eventstore rebuild {definition.name}"
-    return ", ".join(f"partition {p} is at {status.position(p).next_offset}" for p in sorted(missing))
 
 
 def _halted(definition: SubscriptionDefinition, position: PositionStatus) -> ProjectionFailedError:

@@ -22,6 +22,7 @@ from eventstore.core.errors import (
 from eventstore.core.records import Partition
 from eventstore.ports import Page, PartitionReader
 from eventstore.read.batches import BatchProcessor, Surroundings, as_failure
+from eventstore.read.deadlines import Deadlines
 from eventstore.read.subscribers import Subscriber
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ class Worker:
         self._log: Final = log
         self._subscriber: Final = subscriber
         self._definition: Final = subscriber.definition
+        self._deadlines: Final = Deadlines(surroundings, log, subscriber)
         self._partition: Final = partition
         self._owner: Final = owner
         self._settings: Final = settings
@@ -142,6 +144,9 @@ class Worker:
                     message = f"{self._label}: the lease ended and another worker has it"
                     raise OwnershipLostError(message)
                 renewed = self._clock.monotonic()
+            if await self._deadlines.meet(processor.checkpoint) and reported:
+                await self._query.report(processor.checkpoint, None)
+                reported = False
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.lease / 3):
                     await self._log.wait_beyond(self._partition, page.next_offset)

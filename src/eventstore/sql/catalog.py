@@ -16,9 +16,10 @@ from eventstore.core.definitions import SubscriptionDefinition
 from eventstore.core.errors import ConfigurationError, OwnershipLostError
 from eventstore.core.records import Partition, from_micros, to_micros
 from eventstore.ports import Clock
+from eventstore.sql.changes import announce_look
 from eventstore.sql.columns import POSTGRESQL
 from eventstore.sql.positions import position_status
-from eventstore.sql.schema import checkpoints, dead_letters, projections
+from eventstore.sql.schema import checkpoints, dead_letters, deadlines, projections
 from eventstore.sql.statements import quoted
 from eventstore.sql.tables import digest, physical_tables
 
@@ -75,6 +76,7 @@ async def register(connection: AsyncConnection, clock: Clock, definition: Subscr
             relations=_written(wanted),
         )
     )
+    await announce_look(connection)
 
 
 def _check_known(definition: SubscriptionDefinition, known: Any, log_id: str, wanted: Mapping[str, Relation]) -> None:
@@ -172,6 +174,7 @@ async def switch(
         await _set_state(connection, clock, old, "retired")
     await _create_views(connection, await relations(connection, new.name, new.version))
     await _set_state(connection, clock, new, "live")
+    await announce_look(connection)
 
 
 async def _check_not_behind(
@@ -198,8 +201,9 @@ async def drop(connection: AsyncConnection, name: str, version: int) -> None:
         raise ConfigurationError(message)
     for relation in _read(known.relations).values():
         await connection.execute(text(f"DROP TABLE {quoted(relation.table)}"))
-    for table in (checkpoints, dead_letters, projections):
+    for table in (checkpoints, deadlines, dead_letters, projections):
         await connection.execute(delete(table).where(table.c.name == name, table.c.version == version))
+    await announce_look(connection)
 
 
 async def _set_state(

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, event, make_url
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
 
 from eventstore.core.errors import ConfigurationError
 from eventstore.sql.columns import SQLITE
@@ -37,6 +38,7 @@ class Engines:
         url = _url(where)
         self.label: Final = url.render_as_string(hide_password=True) if url.host else str(url.database or where)
         self.dialect: Final[str] = url.get_backend_name()
+        self._url: Final = url
         if self.dialect == SQLITE:
             self._check_directory(url)
             self._writing = _sqlite_engine(url, 1, "BEGIN IMMEDIATE")
@@ -63,6 +65,17 @@ class Engines:
         """Begin a transaction whose reads all see the moment of the first one."""
         async with self._reading.begin() as connection:
             yield connection
+
+    @asynccontextmanager
+    async def apart(self) -> AsyncGenerator[Any]:
+        """Give a connection of the driver itself, outside of pools and transactions; closed when the block ends."""
+        sqlite = self.dialect == SQLITE
+        engine = _sqlite_engine(self._url, 1, "BEGIN") if sqlite else create_async_engine(self._url, poolclass=NullPool)
+        try:
+            async with engine.connect() as connection:
+                yield (await connection.get_raw_connection()).driver_connection
+        finally:
+            await engine.dispose()
 
     async def close(self) -> None:
         """Close every connection."""

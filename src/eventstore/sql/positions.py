@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import BigInteger, ColumnElement, and_, cast, or_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from eventstore.core.checkpoints import EMPTY_HASH, Checkpoint, Failure, PositionStatus
+from eventstore.core.checkpoints import Checkpoint, Failure, PositionStatus
+from eventstore.core.completeness import EMPTY_HASH
 from eventstore.core.errors import OwnershipLostError
 from eventstore.core.records import from_micros, to_micros
 from eventstore.ports import Clock
+from eventstore.sql.changes import announce_look, announcement
+from eventstore.sql.columns import POSTGRESQL
 from eventstore.sql.schema import checkpoints
 
 _MICROS: Final = 1_000_000
@@ -74,7 +78,7 @@ async def advance(connection: AsyncConnection, clock: Clock, before: Checkpoint,
     """
     table = checkpoints.c
     now = to_micros(clock.now())
-    moved = await connection.execute(
+    moving = (
         update(checkpoints)
         .where(
             _is(before),
@@ -87,9 +91,11 @@ async def advance(connection: AsyncConnection, clock: Clock, before: Checkpoint,
             event_count=after.event_count,
             event_hash=after.event_hash,
             lease_until=now + cast(table.lease * _MICROS, BigInteger),
+            moved_at=now,
         )
     )
-    if moved.rowcount != 1:
+    told = announcement(after) if connection.dialect.name == POSTGRESQL else table.name
+    if (await connection.execute(moving.returning(told))).one_or_none() is None:
         message = (
             f"{before.name} v{before.version} partition {before.partition} is no longer moved by {before.owner} "
             f"from {before.next_offset}: another worker has taken over, nothing was written"
@@ -109,6 +115,7 @@ async def report(connection: AsyncConnection, position: Checkpoint, failure: Fai
             failure_since=to_micros(failure.since) if failure else None,
         )
     )
+    await announce_look(connection)
 
 
 def position_status(row: Any) -> PositionStatus:
@@ -119,5 +126,8 @@ def position_status(row: Any) -> PositionStatus:
     position = Checkpoint(
         row.name, row.version, row.partition, row.next_offset, row.event_count, bytes(row.event_hash), row.owner
     )
-    until = None if row.lease_until is None else from_micros(row.lease_until)
-    return PositionStatus(position, until, failure)
+    return PositionStatus(position, _moment(row.lease_until), _moment(row.moved_at), failure)
+
+
+def _moment(micros: int | None) -> datetime | None:
+    return None if micros is None else from_micros(micros)

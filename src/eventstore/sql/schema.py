@@ -1,4 +1,4 @@
-"""The bookkeeping tables: versions, positions and dead letters. Times are microseconds since 1970."""
+"""The bookkeeping tables: versions, positions, deadlines and dead letters. Times are microseconds since 1970."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from sqlalchemy import (
     BigInteger,
     Column,
     Float,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -47,11 +48,27 @@ checkpoints: Final = Table(
     Column("owner", Text, nullable=False),
     Column("lease", Float, nullable=False),
     Column("lease_until", BigInteger),
+    Column("moved_at", BigInteger),
     Column("failure_place", Text),
     Column("failure_cause", Text),
     Column("failure_remedy", Text),
     Column("failure_since", BigInteger),
     PrimaryKeyConstraint("name", "version", "partition"),
+)
+
+deadlines: Final = Table(
+    f"{PREFIX}deadlines",
+    metadata,
+    Column("name", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    # JSON: the values of the key columns.
+    Column("key", Text, nullable=False),
+    Column("due", BigInteger, nullable=False),
+    Column("partition", Text, nullable=False),
+    Column("event_id", LargeBinary, nullable=False),
+    Column("correlation_id", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("name", "version", "key"),
+    Index(f"{PREFIX}deadlines_by_time", "name", "version", "partition", "due"),
 )
 
 dead_letters: Final = Table(

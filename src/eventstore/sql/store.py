@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
+from datetime import datetime
 from types import TracebackType
 from typing import Final, Self
 
@@ -14,10 +15,11 @@ from eventstore.background import finished
 from eventstore.core.checkpoints import Checkpoint, DeadLetter, Failure, SubscriptionStatus
 from eventstore.core.definitions import SubscriptionDefinition
 from eventstore.core.errors import EventStoreError, StoreClosedError
+from eventstore.core.reactions import Deadline
 from eventstore.core.records import Partition
 from eventstore.core.rows import Key, Row
-from eventstore.ports import Clock
-from eventstore.sql import catalog, positions
+from eventstore.ports import Clock, Move
+from eventstore.sql import catalog, changes, deadlines, positions
 from eventstore.sql.engines import Engines
 from eventstore.sql.errors import translated
 from eventstore.sql.schema import metadata
@@ -105,6 +107,26 @@ class SqlQueryStore:
     async def _statuses(self, name: str | None) -> Sequence[SubscriptionStatus]:
         async with self.reading("reading positions") as connection:
             return await catalog.statuses(connection, name)
+
+    async def deadlines(
+        self, definition: SubscriptionDefinition, partition: Partition, until: datetime, limit: int
+    ) -> Sequence[Deadline]:
+        """Give deadlines that have passed; see `QueryStore.deadlines`."""
+        return await finished(self._deadlines(definition, partition, until, limit))
+
+    async def _deadlines(
+        self, definition: SubscriptionDefinition, partition: Partition, until: datetime, limit: int
+    ) -> Sequence[Deadline]:
+        async with self.reading(f"reading deadlines of {definition.label}") as connection:
+            return await deadlines.passed(connection, definition, partition, until, limit)
+
+    async def changes(self) -> AsyncGenerator[Move | None, None]:
+        """Tell what is done to positions; see `QueryStore.changes`."""
+        self._check_open()
+        with translated(self._label, "following positions"):
+            async with aclosing(changes.changes(self._engines)) as told:
+                async for move in told:
+                    yield move
 
     async def claim(
         self, definition: SubscriptionDefinition, partition: Partition, owner: str, lease: float, *, force: bool = False

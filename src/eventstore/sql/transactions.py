@@ -13,10 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from eventstore.core.checkpoints import Checkpoint, DeadLetter
 from eventstore.core.definitions import SubscriptionDefinition
 from eventstore.core.errors import OwnershipLostError
+from eventstore.core.reactions import Deadline
 from eventstore.core.records import Partition, from_micros, to_micros
 from eventstore.core.rows import Key, Row
 from eventstore.ports import Clock
-from eventstore.sql import catalog, positions
+from eventstore.sql import catalog, deadlines, positions
 from eventstore.sql.codecs import RowCodec
 from eventstore.sql.columns import POSTGRESQL
 from eventstore.sql.errors import translated
@@ -92,6 +93,11 @@ class SqlTransaction:
         """Move the position; see `QueryTransaction.advance`."""
         with translated(self._label, "moving a position"):
             await positions.advance(self.connection, self._clock, before, after)
+
+    async def set_deadlines(self, definition: SubscriptionDefinition, changes: Mapping[Key, Deadline | None]) -> None:
+        """Keep deadlines; see `QueryTransaction.set_deadlines`."""
+        with translated(self._label, f"setting deadlines of {definition.label}"):
+            await deadlines.set_deadlines(self.connection, definition, changes)
 
     async def park(self, letter: DeadLetter) -> None:
         """Keep a dead letter; see `QueryTransaction.park`."""

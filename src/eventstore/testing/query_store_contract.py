@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
 
-from eventstore.core.checkpoints import EMPTY_HASH, Checkpoint, DeadLetter, Failure
+from eventstore.core.checkpoints import Checkpoint, DeadLetter, Failure
+from eventstore.core.completeness import EMPTY_HASH
 from eventstore.core.definitions import SubscriptionDefinition
 from eventstore.core.errors import ConfigurationError, OwnershipLostError
+from eventstore.core.reactions import Deadline
 from eventstore.core.rows import Key, Row
-from eventstore.ports import QueryStore
+from eventstore.ports import Move, QueryStore
 
 
 class Count(Row):
@@ -187,6 +190,40 @@ class QueryStoreContract:
             (over,) = await store.statuses("counts")
         assert (shown.positions[0].failure, over.positions[0].failure) == (failure, None)
 
+    async def test_what_another_process_commits_is_told_and_what_it_rolls_back_is_not(self) -> None:
+        async with self.open_store() as store, self.open_store() as other:
+            position = await self.claimed(other)
+            async with aclosing(store.changes()) as changes, asyncio.timeout(3):
+                assert await anext(changes) is None
+                with pytest.raises(ZeroDivisionError):
+                    async with other.transaction() as transaction:
+                        await transaction.advance(position, position.after([], 9))
+                        raise ZeroDivisionError
+                position = await self.write(other, position, Count(shop="north", day=1))
+                assert await anext(changes) == Move("counts", 1, "0", 1)
+                for day in (2, 3):
+                    position = await self.write(other, position, Count(shop="north", day=day))
+                async for move in changes:
+                    assert move is not None
+                    if move.next_offset == 3:
+                        break
+
+    async def test_a_failure_a_switch_and_a_drop_are_to_be_looked_at(self) -> None:
+        failure = Failure("an event", "a cause", "a remedy", datetime(2026, 1, 1, tzinfo=UTC))
+        async with self.open_store() as store, self.open_store() as other:
+            position = await self.claimed(other)
+            async with aclosing(store.changes()) as changes, asyncio.timeout(3):
+                assert await anext(changes) is None
+                for act in (
+                    other.report(position, failure),
+                    other.report(position, None),
+                    other.register(VERSION_2, "log"),
+                    other.switch(VERSION_2, None),
+                    other.drop("counts", 1),
+                ):
+                    await act
+                    assert await anext(changes) is None
+
     async def test_a_switch_waits_for_nobody_and_never_goes_back_behind(self) -> None:
         async with self.open_store() as store:
             position = await self.claimed(store)
@@ -212,6 +249,36 @@ class QueryStoreContract:
                 seen = await reader.checkpoints("counts", 1)
                 assert await reader.relations("counts", 1) == {"counts": ("shop", "day")}
         assert ([row["shop"] for row in rows], seen["0"].next_offset) == (["north"], 1)
+
+    async def test_deadlines_are_given_when_they_have_passed_the_oldest_first(self) -> None:
+        noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+        def deadline(shop: str, minutes: int, partition: str = "0") -> Deadline:
+            return Deadline((shop, 1), noon + timedelta(minutes=minutes), partition, UUID(int=minutes), UUID(int=7))
+
+        async with self.open_store() as store:
+            await self.claimed(store)
+            first, second, third = deadline("é", 1), deadline("a", 2), deadline("b", 3)
+            async with store.transaction() as transaction:
+                wanted = (second, first, third, deadline("gone", 0), deadline("elsewhere", 1, "1"))
+                await transaction.set_deadlines(VERSION_1, {one.key: one for one in wanted})
+            async with store.transaction() as transaction:
+                later = third._replace(due=noon + timedelta(days=1))
+                await transaction.set_deadlines(VERSION_1, {("b", 1): later, ("gone", 1): None, ("never", 1): None})
+            with pytest.raises(ZeroDivisionError):
+                async with store.transaction() as transaction:
+                    await transaction.set_deadlines(VERSION_1, {("a", 1): None})
+                    raise ZeroDivisionError
+            at = noon + timedelta(minutes=3)
+            assert await store.deadlines(VERSION_1, "0", at, 10) == [first, second]
+            assert await store.deadlines(VERSION_1, "0", at, 1) == [first]
+            assert await store.deadlines(VERSION_1, "0", noon + timedelta(minutes=1), 10) == [first]
+            await store.register(VERSION_2, "log")
+            assert await store.deadlines(VERSION_2, "0", at, 10) == []
+            await store.switch(VERSION_2, None)
+            await store.drop("counts", 1)
+            await store.register(VERSION_1, "log")
+            assert await store.deadlines(VERSION_1, "0", at, 10) == []
 
     async def test_a_letter_is_parked_once_and_discarded_once(self) -> None:
         letter = DeadLetter(0, "counts", 1, "0", 7, "shop-1", 3, "sold", "why", datetime(2026, 1, 1, tzinfo=UTC))

@@ -13,8 +13,9 @@ from eventstore.core.envelope import Metadata, write_envelope
 from eventstore.core.errors import CommandRejectedError
 from eventstore.core.events import Event
 from eventstore.core.ids import event_id, uuid7
-from eventstore.core.processes import ProcessFold, ProcessManager, Send
+from eventstore.core.processes import ProcessManager, Send
 from eventstore.core.projections import EventAt, Projection, RowFold
+from eventstore.core.reactions import ProcessFold
 from eventstore.core.records import Recorded, StoredEvent, to_micros
 from eventstore.core.rows import Key, Row
 
@@ -98,19 +99,30 @@ def rows_of(projection: type[Projection[Any]], *events: tuple[str, Event]) -> di
     return {key: row for key, row in fold.fold(steps, {}).items() if row is not None}
 
 
-def sent_by(manager: type[ProcessManager[Any]], *events: tuple[str, Event]) -> list[Send]:
+def sent_by(
+    manager: type[ProcessManager[Any]], *events: tuple[str, Event], until: datetime | None = None
+) -> list[Send]:
     """Give the commands that a process manager sends, in order.
 
     Args:
         manager: The process manager's class.
-        events: Stream names, such as `"task-1"`, with what happened in them, in order.
+        events: Stream names, such as `"task-1"`, with what happened in them, in order, a second between any two from
+            the beginning of 2026 on.
+        until: Also react to the deadlines that are left after the events and have passed at this time.
 
     Raises:
         HandlerFailedError: A handler raised.
     """
     fold = ProcessFold(manager())
     batch = [found for found in recorded(*events) if type(found.event) in manager.subscriptions]
-    _, outgoing = fold.react(batch, fold.keys(batch), {})
+    reaction = fold.react(batch, fold.keys(batch), {})
+    outgoing, states, deadlines = [*reaction.outgoing], {**reaction.states}, {**reaction.deadlines}
+    while passed := [one for one in deadlines.values() if one and until and one.due <= until]:
+        first = min(passed, key=lambda one: one.due)
+        reaction = fold.expire([first], {key: state for key, state in states.items() if state is not None})
+        states.update(reaction.states)
+        deadlines.update(reaction.deadlines)
+        outgoing += reaction.outgoing
     return [command.send for commands in outgoing for command in commands]
 
 
