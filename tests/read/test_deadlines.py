@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -33,6 +34,7 @@ from eventstore.sql.store import SqlQueryStore
 from eventstore.testing.clock import ManualClock
 from eventstore.testing.memory import MemoryLog
 from eventstore.testing.scenarios import sent_by
+from tests.read import chasing
 from tests.read.shop import Account, Close, Closed, Deposit, Deposited, Open, Opened
 from tests.read.test_lag import seen
 
@@ -242,6 +244,36 @@ async def test_two_processes_meet_a_deadline_once(store_of: StoreOf, clock: Manu
         await settled(one)
 
         assert {len(await events_of(other, str(account))) for account in range(30)} == {2}
+
+
+async def killed_after(seconds: float, log: str, query_store: str) -> None:
+    """Run a process that meets deadlines, and kill it while it does."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.read.chasing", log, query_store),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert await process.stdout.readline() == b"working\n"
+    await asyncio.sleep(seconds)
+    process.kill()
+    await process.wait()
+
+
+async def test_deadlines_are_met_once_each_though_the_workers_are_killed(tmp_path: Path, query_store: str) -> None:
+    log = str(tmp_path / "log.db")
+    async with chasing.store_of(log, query_store, workers=False) as store:
+        for account in range(40):
+            await store.execute(Account, str(account), Open(owner="ann"))
+        for round_ in range(4):
+            await killed_after(0.05 + 0.08 * round_, log, query_store)
+    async with chasing.store_of(log, query_store, workers=True) as store:
+        for account in range(40):
+            await balance_of(store, str(account), chasing.TIMES)
+        await settled(store)
+
+        found = [await events_of(store, str(account)) for account in range(40)]
+    assert found == [["opened", *["deposited"] * chasing.TIMES]] * 40
 
 
 async def test_a_state_of_several_partitions_waits_for_all_of_them(store_of: StoreOf, clock: ManualClock) -> None:

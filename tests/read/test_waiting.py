@@ -11,10 +11,12 @@ from sqlalchemy import Column, MetaData, Table, Text, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from eventstore import EventStore, ProjectionFailedError, Recorded, Settings, SqlProjection, Token, projects
+from eventstore.core.errors import StoreUnavailableError
 from eventstore.read import waiting
 from eventstore.sql import changes
 from eventstore.sql.store import SqlQueryStore
 from eventstore.testing.memory import MemoryLog
+from eventstore.testing.postgres import PostgresServer
 from tests.read.shop import Account, AccountRow, Accounts, Open, Opened, Projection, opened
 
 
@@ -163,3 +165,17 @@ async def test_a_version_that_was_dropped_and_made_anew_is_waited_for_from_its_s
         await other.query_side.drop("accounts", 2)
         async with opened(tmp_path, Next, workers=False, **where):
             assert not await reader.wait_for(Next, done.token, timeout=0.3, stale="allow")
+
+
+@pytest.mark.postgres
+async def test_a_wait_survives_a_restart_of_the_database(tmp_path: Path) -> None:
+    with PostgresServer.start() as server:
+        async with opened(tmp_path, Accounts, query_store=server.url, workers=False) as reader:
+            first = await reader.execute(Account, "1", Open(owner="ann"))
+            assert not await reader.wait_for(Accounts, first.token, timeout=0.2, stale="allow")
+            await asyncio.to_thread(server.kill)
+            with pytest.raises(StoreUnavailableError):
+                await reader.wait_for(Accounts, first.token, timeout=5)
+            await asyncio.to_thread(server.restart)
+            async with opened(tmp_path, Accounts, query_store=server.url):
+                await reader.wait_for(Accounts, first.token, timeout=5)

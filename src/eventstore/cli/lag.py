@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Annotated
 
 import typer
@@ -23,7 +24,9 @@ _STUCK_STATES = ("stalled", "blocked")
 
 def lag(  # noqa: PLR0913 - one parameter per option of the command
     context: typer.Context,
-    name: Annotated[str | None, typer.Argument(help="The read model or process manager; all by default.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="The read model or process manager, with every partition; all by default.")
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on until interrupted.")] = False,
     interval: Annotated[float, typer.Option(min=0.1, help="With --watch: seconds between two looks.")] = 1.0,
     max_events: Annotated[int | None, typer.Option(min=0, help="More events behind than this are a problem.")] = None,
@@ -43,7 +46,7 @@ def lag(  # noqa: PLR0913 - one parameter per option of the command
             if watch:
                 await _watch(store, session.output, name, interval, stalled_after)
             found = await store.lag(name, stalled_after=stalled_after)
-        _print(session.output, found)
+        _print(session.output, found, name)
         if any(one.state in _STUCK_STATES for one in found):
             raise FoundProblemError(STUCK)
         if any(_exceeds(one.events, max_events) or _exceeds(one.seconds, max_seconds) for one in found):
@@ -63,39 +66,55 @@ async def _watch(store: EventStore, output: Output, name: str | None, interval: 
         while True:
             found = await store.lag(name, stalled_after=stalled_after)
             if isinstance(screen, Live):
-                screen.update(_rendered(output, found), refresh=True)
+                screen.update(_rendered(output, found, name), refresh=True)
             else:
-                _print(output, found)
+                _print(output, found, name)
             await asyncio.sleep(interval)
 
 
-def _print(output: Output, found: Sequence[Lag]) -> None:
+def _print(output: Output, found: Sequence[Lag], name: str | None) -> None:
     if output.as_json:
         for row in found:
             output.document(row)
     else:
-        output.console.print(_rendered(output, found))
+        output.console.print(_rendered(output, found, name))
 
 
-def _rendered(output: Output, found: Sequence[Lag]) -> RenderableType:
+def _rendered(output: Output, found: Sequence[Lag], name: str | None) -> RenderableType:
     columns = ["name", "version", "state", "behind", "seconds", "position", "end"]
     if len({one.partition for one in found}) > 1:
         columns.insert(2, "partition")
-    rows = [
-        {
-            "name": one.name,
-            "version": one.version,
-            "partition": one.partition,
-            "state": one.state,
-            "behind": f"{one.events:,}",
-            "seconds": f"{one.seconds:,.1f}",
-            "position": one.position,
-            "end": one.end,
-        }
-        for one in found
-    ]
+    rows = [_row(one) for one in found] if name else _without_the_idle(found)
     blocks = [escape(printable(line)) for one in found if one.failure for line in _block(one, one.failure)]
     return Group(output.table("read models", columns, rows), *blocks)
+
+
+def _without_the_idle(found: Sequence[Lag]) -> list[dict[str, object]]:
+    """Put the partitions of a version in which there is nothing to do on one line."""
+    rows: list[dict[str, object]] = []
+    for _, version in groupby(found, key=lambda one: (one.name, one.version)):
+        partitions = [*version]
+        idle = [one for one in partitions if one.state == "idle"]
+        rows += [_row(one) for one in partitions if one.state != "idle"]
+        if len(idle) == 1:
+            rows.append(_row(idle[0]))
+        elif idle:
+            which = f"{'all' if len(idle) == len(partitions) else 'the other'} {len(idle)}"
+            rows.append({**_row(idle[0]), "partition": which, "position": None, "end": None})
+    return rows
+
+
+def _row(one: Lag) -> dict[str, object]:
+    return {
+        "name": one.name,
+        "version": one.version,
+        "partition": one.partition,
+        "state": one.state,
+        "behind": f"{one.events:,}",
+        "seconds": f"{one.seconds:,.1f}",
+        "position": one.position,
+        "end": one.end,
+    }
 
 
 def _block(one: Lag, failure: Failure) -> list[str]:

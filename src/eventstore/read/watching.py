@@ -52,15 +52,20 @@ class Watcher:
         await self._background.close()
 
     async def _run(self) -> None:
+        said = False
         while self._running:
             try:
                 await self._follow()
             except StoreClosedError:
                 self._stop()
             except EventStoreError as error:
+                if self.progress.current or not said:
+                    _LOGGER.warning("waiters poll until the query store tells about positions again: %s", error)
+                    said = True
                 self.progress.lost()
-                _LOGGER.warning("positions are polled for until the query store tells about them again: %s", error)
                 await self._clock.sleep(_RETRY_SECONDS)
+                if not self._waiters:
+                    self._stop()
 
     async def _follow(self) -> None:
         async with aclosing(self._query.changes()) as changes:
