@@ -129,4 +129,5 @@ async def run(settings: dict[str, str | int | float | None]) -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    logging.getLogger("eventstore").setLevel(logging.INFO)
     asyncio.run(run(json.loads(sys.argv[1])))
