@@ -136,6 +136,15 @@ class Team:
     async def opened(self, member: Running) -> None:
         await self._until(lambda: member.opened, 40, "a member does not open")
 
+    async def owner(self, seconds: float) -> Running:
+        """Choose a member that owns partitions, once another one does, too: without a survivor nothing heals."""
+
+        def owners() -> list[Running]:
+            return [member for member in self.members if member.serves and member.serves[-1][1]]
+
+        await self._until(lambda: len(owners()) > 1, seconds, "less than two members serve")
+        return self.chance.choice(owners())
+
     async def heal(self, seconds: float) -> None:
         """Return when every partition has acknowledged a command that was sent after `healing` began."""
         await self._until(lambda: len(self.healing.acks) == PARTITIONS, seconds, "a partition does not acknowledge")
