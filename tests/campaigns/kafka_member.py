@@ -44,7 +44,12 @@ STREAMS = [f"s{number}" for number in range(24)]
 PAUSE_SECONDS = 0.05
 READ_SECONDS = 0.02
 HOUR = 3600.0
-JUMPS = {"wall +1 h": (HOUR, 0.0), "wall -1 h": (-HOUR, 0.0), "monotonic +1 h": (0.0, HOUR), "monotonic -1 h": (0.0, -HOUR)}
+JUMPS = {
+    "wall +1 h": (HOUR, 0.0),
+    "wall -1 h": (-HOUR, 0.0),
+    "monotonic +1 h": (0.0, HOUR),
+    "monotonic -1 h": (0.0, -HOUR),
+}
 """By how many seconds the wall clock and the monotonic one jump."""
 
 
@@ -164,12 +169,8 @@ async def run(settings: dict[str, str | int | float | None]) -> None:
     )
     chance = random.Random(settings["seed"])
     environment = Environment(JumpingClock())
-    log = KafkaLog(
-        str(settings["bootstrap"]), prefix=str(settings["prefix"]), options=options, environment=environment
-    )
-    async with EventStore(
-        log, aggregates=[Counter], settings=Settings(timeout=10, environment=environment)
-    ) as store:
+    log = KafkaLog(str(settings["bootstrap"]), prefix=str(settings["prefix"]), options=options, environment=environment)
+    async with EventStore(log, aggregates=[Counter], settings=Settings(timeout=10, environment=environment)) as store:
         say("opened")
         async with asyncio.TaskGroup() as callers:
             callers.create_task(watch(log, stopping))

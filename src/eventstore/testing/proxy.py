@@ -192,7 +192,9 @@ class KafkaProxy:
             raise ConfigurationError(message)
         try:
             with suppress(*_BROKEN):
-                link = _Link((reader, writer), await asyncio.open_connection(*self._upstream), self.rules, self._flowing)
+                link = _Link(
+                    (reader, writer), await asyncio.open_connection(*self._upstream), self.rules, self._flowing
+                )
                 self._links.add(link)
                 try:
                     await link.run()

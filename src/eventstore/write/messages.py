@@ -109,9 +109,12 @@ class Messages:
         self._aggregates: Final = aggregates
         self._registry: Final = registry
         self._commands: Final[Mapping[tuple[str, str], type[Command]]] = {
-            (category, _wire_name(command)): command
-            for category, aggregate in aggregates.items()
-            for command in (Look, *aggregate.deciders)
+            **{
+                (category, command.__name__): command
+                for category, aggregate in aggregates.items()
+                for command in aggregate.deciders
+            },
+            **{(category, _LOOK): Look for category in aggregates},
         }
 
     def write_request(self, request: Request, timeout: float) -> bytes:
