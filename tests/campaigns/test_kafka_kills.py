@@ -42,3 +42,11 @@ async def test_three_hundred_killed_owners_lose_and_double_nothing(
     started = time.monotonic()
     said = await kill_again_and_again(Team(kafka_bootstrap, tmp_path, Load()), 30)
     print(f"run {run}, 30 kills: {said}; {time.monotonic() - started:,.0f} s", flush=True)
+
+
+@pytest.mark.campaign
+async def test_killed_owners_with_a_longer_session_are_healed_as_soon_after_it(
+    tmp_path: Path, kafka_bootstrap: str
+) -> None:
+    said = await kill_again_and_again(Team(kafka_bootstrap, tmp_path, Load(session_seconds=12)), 15)
+    print(f"15 kills, session 12 s: {said}", flush=True)
