@@ -182,25 +182,28 @@ class EventStore(Queries):
             timeout=self.settings.timeout if timeout is None else timeout,
         )
 
-    async def load(self, aggregate: type[A], aggregate_id: str, *, at: int | datetime | None = None) -> A:
+    async def load(
+        self, aggregate: type[A], aggregate_id: str, *, at: int | datetime | None = None, linearizable: bool = False
+    ) -> A:
         """Load an aggregate as it stands, or stood at a version or time; the object is the caller's own.
 
         Args:
             aggregate: The aggregate's class.
             aggregate_id: Its id; without events it is in its initial state.
             at: A version, an aware time, or None for the present.
+            linearizable: Miss nothing that any process was acknowledged before the call: its owner proves it.
 
         Returns:
             The aggregate.
 
         Raises:
             WrongExpectedVersionError: The stream does not have that version yet.
-            InvalidIdError: The id or `at` is malformed.
+            InvalidIdError: The id or `at` is malformed, or it is a linearizable load of the past.
             EventSchemaError: The stream holds what the code cannot read.
-            LogUnavailableError: The log cannot be read now.
+            LogUnavailableError: The log cannot be read now, or nothing was proved within `Settings.timeout`.
             StoreClosedError: The store is not open.
         """
-        return await self._commands.load(aggregate, aggregate_id, at)
+        return await self._commands.load(aggregate, aggregate_id, at, self.settings.timeout if linearizable else None)
 
     async def erase(
         self,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from bisect import bisect_left
 from collections import Counter as Tally
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import NamedTuple
 from uuid import UUID
 
@@ -28,6 +30,31 @@ class Record(NamedTuple):
     command: UUID
     part: int
     size: int
+    by: int = 0
+
+
+class Claim(NamedTuple):
+    """Who claimed a partition; `at` in nanoseconds of the machine's monotonic clock, never too late."""
+
+    offset: int
+    owner: str
+    at: int = 0
+
+    @property
+    def pid(self) -> str:
+        return self.owner.split(":")[1]
+
+
+class Load(NamedTuple):
+    """What a process loaded between two moments."""
+
+    pid: str
+    since: int
+    at: int
+    stream: str
+    version: int
+    total: int
+    how: str
 
 
 @dataclass
@@ -37,12 +64,12 @@ class Written:
     Attributes:
         valid: Events whose lease was in force where they stand, by partition in order.
         void: Late writes.
-        claims: Of each partition: offset and owner.
+        claims: Of each partition, in order.
     """
 
     valid: list[Record] = field(default_factory=list)
     void: list[Record] = field(default_factory=list)
-    claims: dict[int, list[tuple[int, str]]] = field(default_factory=lambda: defaultdict(list))
+    claims: dict[int, list[Claim]] = field(default_factory=lambda: defaultdict(list))
 
 
 @dataclass
@@ -67,6 +94,7 @@ class Evidence:
     acks: dict[UUID, list[tuple[int, int, str]]] = field(default_factory=lambda: defaultdict(list))
     rejected: set[UUID] = field(default_factory=set)
     refused: set[UUID] = field(default_factory=set)
+    loads: list[Load] = field(default_factory=list)
     errors: Tally[str] = field(default_factory=Tally)
     broken: list[str] = field(default_factory=list)
 
@@ -82,7 +110,9 @@ class Evidence:
                 self.rejected.add(UUID(key))
             case ["refused", key, _]:
                 self.refused.add(UUID(key))
-            case ["failed", _, _, kind]:
+            case ["loaded", pid, since, at, stream, version, total, how]:
+                self.loads.append(Load(pid, int(since), int(at), stream, int(version), int(total), how))
+            case ["failed", _, _, kind] | ["unread", _, kind]:
                 self.errors[kind] += 1
             case ["broken", *_]:
                 self.broken.append(line)
@@ -100,6 +130,7 @@ def read_topic(bootstrap: str, topic: str) -> Written:
         "enable.partition.eof": True, "isolation.level": "read_uncommitted", "auto.offset.reset": "error",
     })  # fmt: skip
     written, lease = Written(), dict[int, str]()
+    since_boot = time.time_ns() - time.monotonic_ns()
     try:
         numbers = sorted(consumer.list_topics(topic, timeout=30).topics[topic].partitions)
         assert numbers, f"{topic} has no partitions"
@@ -116,12 +147,14 @@ def read_topic(bootstrap: str, topic: str) -> Written:
             key, headers = message.key(), dict(message.headers() or [])
             if key.startswith(CLAIM):
                 lease[number] = key[len(CLAIM) :].decode()
-                written.claims[number].append((message.offset(), json.loads(message.value())["owner"]))
+                at = message.timestamp()[1] * 1_000_000 - since_boot
+                written.claims[number].append(Claim(message.offset(), json.loads(message.value())["owner"], at))
             elif not key.startswith(b"\x00"):
                 name, version, _ = key.decode().rsplit(":", 2)
                 part, _, size = headers["part"].decode().partition("/")
                 command = UUID(bytes=headers["command_id"])
-                record = Record(number, message.offset(), key, name, int(version), command, int(part), int(size))
+                by = json.loads(message.value())["data"]["by"]
+                record = Record(number, message.offset(), key, name, int(version), command, int(part), int(size), by)
                 counts = headers["lease"].decode() == lease.get(number)
                 (written.valid if counts else written.void).append(record)
     finally:
@@ -136,6 +169,7 @@ def violations(written: Written, evidence: Evidence) -> list[str]:
         *_of_commands(written.valid, evidence),
         *_of_answers(written.valid, evidence),
         *_of_time(written.valid, evidence),
+        *_of_loads(written, evidence),
         *evidence.broken,
         *(f"{kind} reached a caller" for kind in evidence.errors.keys() - RETRIED),
     ]
@@ -190,19 +224,55 @@ def _of_answers(valid: Sequence[Record], evidence: Evidence) -> Iterator[str]:
 
 def _of_time(valid: Sequence[Record], evidence: Evidence) -> Iterator[str]:
     """What was acknowledged before a command was sent stands before it in the stream."""
-    streams: dict[str, list[tuple[int, UUID]]] = defaultdict(list)
+    acks = _acknowledged(valid, evidence)
     for command, records in _by_command(valid).items():
-        streams[records[0].stream].append((records[0].version, command))
-    for stream, commands in streams.items():
-        acks = sorted((min(evidence.acks[key])[0], version) for version, key in commands if key in evidence.acks)
-        highest = [0]
-        for _, version in acks:
-            highest.append(max(highest[-1], version))
-        for version, key in commands:
-            if sent := evidence.sent.get(key):
-                before = highest[bisect_left(acks, (sent.at, 0))]
-                if before > version:
-                    yield f"{stream}: {key} became version {version} after version {before} had been acknowledged"
+        if sent := evidence.sent.get(command):
+            stream, version = records[-1].stream, records[-1].version
+            times, highest = acks.get(stream, ([], [0]))
+            if (before := highest[bisect_left(times, sent.at)]) > version:
+                yield f"{stream}: {command} became version {version} after version {before} had been acknowledged"
+
+
+def _of_loads(written: Written, evidence: Evidence) -> Iterator[str]:
+    """A load is the fold of a prefix that misses nothing: of what was acknowledged before it began if it is
+    linearizable, else before its process was deposed, should that have been earlier."""
+    totals: dict[str, list[int]] = defaultdict(lambda: [0])
+    places: dict[str, int] = {}
+    for record in written.valid:
+        totals[record.stream].append(totals[record.stream][-1] + record.by)
+        places[record.stream] = record.partition
+    acks = _acknowledged(written.valid, evidence)
+    for load in evidence.loads:
+        known = totals[load.stream]
+        if load.version >= len(known) or known[load.version] != load.total:
+            yield f"no prefix of the stream: {load}"
+        claims = written.claims.get(places.get(load.stream, -1), [])
+        moment = load.since if load.how == "linearizable" else min(load.since, _deposed(claims, load))
+        times, highest = acks.get(load.stream, ([], [0]))
+        if load.version < (least := highest[bisect_left(times, moment)]):
+            yield f"version {least} had been acknowledged: {load}"
+
+
+def _deposed(claims: Sequence[Claim], load: Load) -> int:
+    """Give when another process claimed what this one had claimed before a load."""
+    deposed = load.since
+    for claim in reversed([claim for claim in claims if claim.at <= load.since]):
+        if claim.pid == load.pid:
+            return deposed
+        deposed = claim.at
+    return load.since
+
+
+def _acknowledged(valid: Sequence[Record], evidence: Evidence) -> dict[str, tuple[list[int], list[int]]]:
+    """Give, of each stream, when something was acknowledged, and the highest version until each of these moments."""
+    versions: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for command, records in _by_command(valid).items():
+        if command in evidence.acks:
+            versions[records[0].stream].append((min(evidence.acks[command])[0], records[-1].version))
+    return {
+        stream: ([at for at, _ in sorted(acks)], [0, *accumulate((version for _, version in sorted(acks)), max)])
+        for stream, acks in versions.items()
+    }
 
 
 def _by_command(valid: Sequence[Record]) -> dict[UUID, list[Record]]:

@@ -12,6 +12,10 @@ Its lines, `at` in nanoseconds of the machine's monotonic clock:
     refused KEY at                          "nothing was written", and not tried again
     failed KEY at kind                      a retriable error; tried again with the same id
     broken KEY at error                     any other error
+    loaded PID since at stream version total plain|linearizable
+    unread at kind                          a load met with a retriable error
+
+`SIGRTMIN + n` lets its clock jump as the n-th of `JUMPS` says.
 """
 
 from __future__ import annotations
@@ -26,16 +30,27 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
 
 from eventstore import Command, CommandRejectedError, EventStore, Settings, WrongExpectedVersionError
 from eventstore.core.errors import EventStoreError, LogUnavailableError, StoreClosedError
+from eventstore.environment import Environment, SystemClock
 from eventstore.kafka import KafkaLog, KafkaOptions
 from tests.write.domain import Count, Counter, CountUpTo
 
 STREAMS = [f"s{number}" for number in range(24)]
 PAUSE_SECONDS = 0.05
+READ_SECONDS = 0.02
+HOUR = 3600.0
+JUMPS = {
+    "wall +1 h": (HOUR, 0.0),
+    "wall -1 h": (-HOUR, 0.0),
+    "monotonic +1 h": (0.0, HOUR),
+    "monotonic -1 h": (0.0, -HOUR),
+}
+"""By how many seconds the wall clock and the monotonic one jump."""
 
 
 def say(*words: object) -> None:
@@ -96,6 +111,42 @@ class Caller:
                 return True
 
 
+class JumpingClock(SystemClock):
+    """The machine's clock, until it jumps."""
+
+    def __init__(self) -> None:
+        self._wall = self._monotonic = 0.0
+        for number, jump in enumerate(JUMPS.values()):
+            signal.signal(signal.SIGRTMIN + number, lambda *_, jump=jump: self._jump(*jump))
+
+    def _jump(self, wall: float, monotonic: float) -> None:
+        self._wall += wall
+        self._monotonic += monotonic
+
+    def now(self) -> datetime:
+        return super().now() + timedelta(seconds=self._wall)
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self._monotonic
+
+
+async def read(store: EventStore, chance: random.Random, stopping: asyncio.Event) -> None:
+    """Load one stream after the other, and say what came."""
+    while not stopping.is_set():
+        stream, linearizable = chance.choice(STREAMS), chance.random() < 0.5
+        since = time.monotonic_ns()
+        try:
+            state = await store.load(Counter, stream, linearizable=linearizable)
+        except StoreClosedError:
+            return
+        except EventStoreError as error:
+            say("unread", time.monotonic_ns(), type(error).__name__)
+        else:
+            how = "linearizable" if linearizable else "plain"
+            say("loaded", os.getpid(), since, time.monotonic_ns(), stream, state.version, state.total, how)
+        await asyncio.sleep(READ_SECONDS)
+
+
 async def watch(log: KafkaLog, stopping: asyncio.Event) -> None:
     serves = now = 0
     while not stopping.is_set():
@@ -117,11 +168,13 @@ async def run(settings: dict[str, str | int | float | None]) -> None:
         member=None if settings["member"] is None else str(settings["member"]),
     )
     chance = random.Random(settings["seed"])
-    log = KafkaLog(str(settings["bootstrap"]), prefix=str(settings["prefix"]), options=options)
-    async with EventStore(log, aggregates=[Counter], settings=Settings(timeout=10)) as store:
+    environment = Environment(JumpingClock())
+    log = KafkaLog(str(settings["bootstrap"]), prefix=str(settings["prefix"]), options=options, environment=environment)
+    async with EventStore(log, aggregates=[Counter], settings=Settings(timeout=10, environment=environment)) as store:
         say("opened")
         async with asyncio.TaskGroup() as callers:
             callers.create_task(watch(log, stopping))
+            callers.create_task(read(store, random.Random(chance.random()), stopping))
             for _ in range(int(settings["callers"] or 16)):
                 callers.create_task(Caller(store, random.Random(chance.random()), stopping).work())
     say("closed")
@@ -129,4 +182,5 @@ async def run(settings: dict[str, str | int | float | None]) -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    logging.getLogger("eventstore").setLevel(logging.INFO)
     asyncio.run(run(json.loads(sys.argv[1])))

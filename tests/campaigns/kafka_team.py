@@ -17,6 +17,7 @@ from typing import Self
 from uuid import UUID, uuid4
 
 from tests.campaigns.kafka_judge import Evidence, Written, read_topic, violations
+from tests.campaigns.kafka_member import JUMPS
 
 PARTITIONS = 4
 POLL_SECONDS = 0.02
@@ -84,20 +85,25 @@ class Team:
         for member in self.members:
             await self.kill(member)
 
-    async def start(self, names: Sequence[str | None] = ()) -> None:
-        """Start all members; each serves some partitions, and every partition acknowledges, when this returns."""
+    async def start(self, names: Sequence[str | None] = (), first_over: str | None = None) -> None:
+        """Start all members; each serves some partitions, and every partition acknowledges, when this returns.
+
+        Args:
+            names: For static members.
+            first_over: Where the first one reaches the brokers, if it is not where the others do.
+        """
         self.healing = Healing()
-        for name in names or [None] * self.load.members:
-            await self.join(name)
+        for number, name in enumerate(names or [None] * self.load.members):
+            await self.join(name, None if number else first_over)
         await self._until(lambda: all(m.serves and m.serves[-1][1] for m in self.members), 40, "not all serve")
         await self.heal(40)
         self.healed.clear()
 
-    async def join(self, name: str | None = None) -> Running:
+    async def join(self, name: str | None = None, over: str | None = None) -> Running:
         """Start a member; it opens and works by itself."""
         self._started += 1
         settings = {
-            "bootstrap": self.bootstrap, "prefix": self.prefix, "partitions": PARTITIONS,
+            "bootstrap": over or self.bootstrap, "prefix": self.prefix, "partitions": PARTITIONS,
             "directory": str(self.directory / "index"), "session_seconds": self.load.session_seconds,
             "member": name, "callers": self.load.callers, "seed": self.chance.random(),
         }  # fmt: skip
@@ -120,6 +126,10 @@ class Team:
         assert member.heard is not None
         await member.heard
 
+    def jump(self, member: Running, jump: str) -> None:
+        """Let a member's clock jump; one that is stopped finds so when it goes on."""
+        member.process.send_signal(signal.SIGRTMIN + [*JUMPS].index(jump))
+
     async def stop(self, member: Running) -> None:
         """Ask it to stop once it works; fails if it does not end, or not in order."""
         await self.opened(member)
@@ -135,6 +145,15 @@ class Team:
 
     async def opened(self, member: Running) -> None:
         await self._until(lambda: member.opened, 40, "a member does not open")
+
+    async def owner(self, seconds: float) -> Running:
+        """Choose a member that owns partitions, once another one does, too: without a survivor nothing heals."""
+
+        def owners() -> list[Running]:
+            return [member for member in self.members if member.serves and member.serves[-1][1]]
+
+        await self._until(lambda: len(owners()) > 1, seconds, "less than two members serve")
+        return self.chance.choice(owners())
 
     async def heal(self, seconds: float) -> None:
         """Return when every partition has acknowledged a command that was sent after `healing` began."""
@@ -160,6 +179,10 @@ class Team:
     async def gives_up(self, member: Running, seconds: float) -> None:
         """Return when a member's callers are told that it can no longer be used."""
         await self._until(lambda: member.gave_up, seconds, "a member does not give up")
+
+    async def serves(self, member: Running, seconds: float) -> None:
+        """Return when a member owns some partition: only then is there anything to depose."""
+        await self._until(lambda: bool(member.serves and member.serves[-1][1]), seconds, "a member owns nothing")
 
     async def serves_again(self, member: Running, since: int, seconds: float) -> None:
         """Return when a member has given up all partitions after a moment, and serves some again."""
@@ -214,7 +237,7 @@ class Team:
         healing = f"healing p50 {times[len(times) // 2]:.1f} s, max {times[-1]:.1f} s" if times else "no fault"
         return (
             f"{len(self.evidence.acks):,} acknowledged of {len(self.evidence.sent):,} commands, "
-            f"{len(written.valid):,} events, {len(written.void)} void, "
+            f"{len(written.valid):,} events, {len(written.void)} void, {len(self.evidence.loads):,} loads, "
             f"{sum(map(len, written.claims.values())):,} claims, {healing}, "
             f"retried {dict(self.evidence.errors)}, 0 violations"
         )

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from tests.campaigns.kafka_judge import Evidence, Record, Written, violations
+from tests.campaigns.kafka_judge import Claim, Evidence, Record, Written, violations
 
 A, B, C, NOBODY = (UUID(int=number) for number in (1, 2, 3, 4))
 
@@ -20,14 +20,16 @@ def honest() -> tuple[Written, Evidence]:
         f"sent {B} 30 s 1 2", f"done {B} 40 3 counter/0",
         f"sent {C} 50 s 1 -", f"rejected {C} 60 CommandRejectedError",
         f"failed {B} 35 LogUnavailableError",
+        "loaded 1 21 22 s 2 2 plain", "loaded 1 45 46 s 3 3 linearizable", "unread 47 OwnershipLostError",
+        "loaded 7 46 47 s 2 2 plain",  # it was deposed at 30 and does not know yet
     ):  # fmt: skip
         evidence.hear(line)
     valid = [event(1, 1, A, 1, 2), event(2, 2, A, 2, 2), event(3, 3, B, 1, 1)]
-    return Written(valid=valid, claims={0: [(0, "host:1:aa")]}), evidence
+    return Written(valid=valid, claims={0: [Claim(-1, "host:7:cc", 1), Claim(0, "host:1:aa", 30)]}), evidence
 
 
 def event(offset: int, version: int, command: UUID, part: int, size: int, partition: int = 0) -> Record:
-    return Record(partition, offset, f"s:{version}:ab".encode(), "s", version, command, part, size)
+    return Record(partition, offset, f"s:{version}:ab".encode(), "s", version, command, part, size, by=1)
 
 
 def lost_ack(written: Written, evidence: Evidence) -> None:
@@ -101,6 +103,26 @@ def internal_error(written: Written, evidence: Evidence) -> None:
     evidence.hear(f"failed {B} 45 AnswerLostError")
 
 
+def loaded_what_never_was(written: Written, evidence: Evidence) -> None:
+    evidence.hear("loaded 1 21 22 s 2 5 plain")
+
+
+def loaded_what_was_not_committed(written: Written, evidence: Evidence) -> None:
+    evidence.hear("loaded 1 45 46 s 4 4 plain")
+
+
+def loaded_an_old_state(written: Written, evidence: Evidence) -> None:
+    evidence.hear("loaded 1 45 46 s 2 2 plain")
+
+
+def loaded_a_state_from_before_it_was_deposed(written: Written, evidence: Evidence) -> None:
+    evidence.hear("loaded 7 46 47 s 0 0 plain")
+
+
+def loaded_an_old_state_linearizably(written: Written, evidence: Evidence) -> None:
+    evidence.hear("loaded 7 46 47 s 2 2 linearizable")
+
+
 def test_honest_evidence_is_believed() -> None:
     assert violations(*honest()) == []
 
@@ -124,6 +146,11 @@ def test_honest_evidence_is_believed() -> None:
         (later_one_first, "had been acknowledged"),
         (untyped_error, "KeyError"),
         (internal_error, "AnswerLostError reached a caller"),
+        (loaded_what_never_was, "no prefix of the stream"),
+        (loaded_what_was_not_committed, "no prefix of the stream"),
+        (loaded_an_old_state, "version 3 had been acknowledged"),
+        (loaded_a_state_from_before_it_was_deposed, "version 2 had been acknowledged"),
+        (loaded_an_old_state_linearizably, "version 3 had been acknowledged"),
     ],
 )
 def test_doctored_evidence_is_noticed(doctor: Callable[[Written, Evidence], None], objection: str) -> None:

@@ -18,7 +18,7 @@ async def kill_again_and_again(team: Team, kills: int) -> str:
         await team.start()
         for _ in range(kills):
             await asyncio.sleep(team.chance.uniform(0, 1.0))
-            victim = team.chance.choice(team.members)
+            victim = await team.owner(40)
             team.healing = Healing()
             await team.kill(victim)
             await team.join()
@@ -35,10 +35,18 @@ async def test_owners_that_are_killed_lose_and_double_nothing(tmp_path: Path, ka
 
 
 @pytest.mark.campaign
-async def test_three_hundred_killed_owners_lose_and_double_nothing(tmp_path: Path, kafka_bootstrap: str) -> None:
+@pytest.mark.parametrize("run", range(10))
+async def test_three_hundred_killed_owners_lose_and_double_nothing(
+    tmp_path: Path, kafka_bootstrap: str, run: int
+) -> None:
     started = time.monotonic()
-    for run in range(10):
-        directory = tmp_path / f"{run}"
-        directory.mkdir()
-        said = await kill_again_and_again(Team(kafka_bootstrap, directory, Load()), 30)
-        print(f"30 kills: {said}; {time.monotonic() - started:,.0f} s so far", flush=True)
+    said = await kill_again_and_again(Team(kafka_bootstrap, tmp_path, Load()), 30)
+    print(f"run {run}, 30 kills: {said}; {time.monotonic() - started:,.0f} s", flush=True)
+
+
+@pytest.mark.campaign
+async def test_killed_owners_with_a_longer_session_are_healed_as_soon_after_it(
+    tmp_path: Path, kafka_bootstrap: str
+) -> None:
+    said = await kill_again_and_again(Team(kafka_bootstrap, tmp_path, Load(session_seconds=12)), 15)
+    print(f"15 kills, session 12 s: {said}", flush=True)

@@ -145,6 +145,17 @@ async def test_while_it_is_cut_nobody_gets_through(client: Client, proxy: KafkaP
     assert await client.end() == 2
 
 
+async def test_while_it_is_stalled_nothing_arrives_and_afterwards_everything(client: Client, proxy: KafkaProxy) -> None:
+    for offset in range(0, 4, 2):
+        assert await client.write() == (0, offset)
+        proxy.stall()
+        writing = asyncio.ensure_future(client.write())
+        await asyncio.wait([writing], timeout=0.3)
+        assert not writing.done()
+        proxy.heal()
+        assert await writing == (0, offset + 1)
+
+
 def test_a_node_without_a_proxy_says_how_to_get_one(kafka_installation: KafkaInstallation, tmp_path: Path) -> None:
     node = KafkaNode(NodeAddress(1, 9092, 9093), kafka_installation, tmp_path, {}, {})
     with pytest.raises(ConfigurationError, match=r"KafkaCluster\(proxies="):

@@ -260,6 +260,41 @@ class Fragile(Aggregate, category="counter"):
             raise ZeroDivisionError
 
 
+class Dividing(Aggregate, category="counter"):
+    total: int = 0
+
+    @decides
+    def count(self, command: Count) -> Counted:
+        return Counted(by=1 // (1 - self.total))
+
+    @decides
+    def count_up_to(self, command: CountUpTo) -> Counted:
+        return next(iter([]))
+
+    @evolves
+    def counted(self, event: Counted) -> None:
+        self.total += event.by
+
+
+async def test_what_the_domain_raises_is_never_based_on_a_stale_state(tmp_path: Path) -> None:
+    path = tmp_path / "shared.db"
+    async with EventStore(SqliteLog(path), aggregates=[Dividing]) as one, store_of(SqliteLog(path)) as other:
+        await one.execute(Dividing, "a", Count())
+        with pytest.raises(ZeroDivisionError) as failure:
+            await one.execute(Dividing, "a", Count())
+        assert failure.value.__notes__ == ["raised while Count was decided on counter-a at version 1"]
+        await other.execute(Counter, "a", Count(by=-1))
+        # `one` remembers a total of 1, which would fail again.
+        assert (await one.execute(Dividing, "a", Count())).version == 3
+
+
+async def test_a_domain_that_raises_what_no_future_takes_does_not_end_the_work(log: EventLog) -> None:
+    async with EventStore(log, aggregates=[Dividing]) as store:
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            await store.execute(Dividing, "a", CountUpTo(limit=1))
+        assert (await store.execute(Dividing, "a", Count())).version == 1
+
+
 async def test_an_event_that_cannot_be_applied_names_its_place_and_the_rule(log: EventLog) -> None:
     async with store_of(log) as store:
         await store.execute(Counter, "a", Count(by=0))

@@ -29,6 +29,8 @@ _REJOIN_SECONDS: Final = 1.0
 _CLOSE_SECONDS: Final = 5.0
 """To leave the group takes a round trip; beyond this the brokers are taken to be away."""
 _MOST_UNANSWERED: Final = 5_000
+_LONGEST_HEARTBEAT_SECONDS: Final = 0.5
+"""Members learn of a death from the answer to a heartbeat, after the session: a share of a long one is too long."""
 
 Place: TypeAlias = tuple[str, int]
 """A commands topic and a partition's number in it."""
@@ -112,7 +114,7 @@ class Election:
             "group.id": settings.group,
             "partition.assignment.strategy": "cooperative-sticky",
             "session.timeout.ms": session,
-            "heartbeat.interval.ms": max(session // 6, 100),
+            "heartbeat.interval.ms": max(min(session // 6, int(_LONGEST_HEARTBEAT_SECONDS * 1000)), 100),
             "max.poll.interval.ms": 300_000,
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,

@@ -92,6 +92,8 @@ class KafkaProxy:
         self._links: Final[set[_Link]] = set()
         self._clients: Final[set[asyncio.StreamWriter]] = set()
         self._is_cut = False
+        self._flowing: Final = asyncio.Event()
+        self._flowing.set()
         self.rules: Final[list[Rule]] = []
 
     async def __aenter__(self) -> Self:
@@ -167,9 +169,14 @@ class KafkaProxy:
         for link in self._links:
             link.cut()
 
+    def stall(self) -> None:
+        """Pass nothing on in either direction, and break nothing, until `heal`; what was held arrives then."""
+        self._flowing.clear()
+
     def heal(self) -> None:
-        """Accept connections again after `cut`, and forget all rules."""
+        """Accept connections again after `cut`, pass on what was held after `stall`, and forget all rules."""
         self._is_cut = False
+        self._flowing.set()
         self.rules.clear()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -185,7 +192,9 @@ class KafkaProxy:
             raise ConfigurationError(message)
         try:
             with suppress(*_BROKEN):
-                link = _Link((reader, writer), await asyncio.open_connection(*self._upstream), self.rules)
+                link = _Link(
+                    (reader, writer), await asyncio.open_connection(*self._upstream), self.rules, self._flowing
+                )
                 self._links.add(link)
                 try:
                     await link.run()
@@ -204,10 +213,12 @@ class _Link:
         client: tuple[asyncio.StreamReader, asyncio.StreamWriter],
         broker: tuple[asyncio.StreamReader, asyncio.StreamWriter],
         rules: list[Rule],
+        flowing: asyncio.Event,
     ) -> None:
         self._client_reader, self._client = client
         self._broker_reader, self._broker = broker
         self._rules = rules
+        self._flowing = flowing
         self._unanswered: dict[int, Rule | None] = {}
         self._answered = asyncio.Event()
         self._is_silent = False
@@ -238,6 +249,7 @@ class _Link:
         with suppress(*_BROKEN):
             while True:
                 frame = await _read_frame(self._client_reader)
+                await self._flowing.wait()
                 api, _, correlation = _HEADER.unpack_from(frame)
                 rule = next((rule for rule in self._rules if rule.applies(api)), None)
                 if rule is not None and rule.fault == "cut before":
@@ -253,6 +265,7 @@ class _Link:
         try:
             while True:
                 frame = await _read_frame(self._broker_reader)
+                await self._flowing.wait()
                 rule = self._unanswered.pop(_SIZE.unpack_from(frame)[0], None)
                 self._answered.set()
                 match rule.fault if rule is not None else None:

@@ -11,14 +11,20 @@ from uuid import UUID
 from eventstore.background import Background
 from eventstore.core.aggregates import Aggregate
 from eventstore.core.commands import Command
-from eventstore.core.errors import ConfigurationError, InvalidIdError, StoreClosedError
+from eventstore.core.errors import (
+    AppendOutcomeUnknownError,
+    ConfigurationError,
+    InvalidIdError,
+    LogUnavailableError,
+    StoreClosedError,
+)
 from eventstore.core.ids import parse_command_id
 from eventstore.core.records import Partition, Recorded
 from eventstore.core.registry import TypeRegistry
 from eventstore.core.streams import StreamId, stream_id
 from eventstore.environment import Environment
 from eventstore.ports import CommandChannel, SnapshotStore
-from eventstore.write.deciding import Decider, Request
+from eventstore.write.deciding import Decider, Look, Request
 from eventstore.write.erasing import Erasure
 from eventstore.write.group_commit import CommitsStreams, GroupCommit
 from eventstore.write.messages import Messages
@@ -141,8 +147,21 @@ class CommandSide:
         await self._group(partition).submit(pending)
         return await pending.answer
 
-    async def load(self, aggregate: type[A], aggregate_id: str, at: int | datetime | None) -> A:
-        """Load an aggregate; see `EventStore.load`."""
+    async def load(
+        self,
+        aggregate: type[A],
+        aggregate_id: str,
+        at: int | datetime | None,
+        patience: float | None,
+    ) -> A:
+        """Load an aggregate; see `EventStore.load`.
+
+        Args:
+            aggregate: The aggregate's class.
+            aggregate_id: Its id.
+            at: A version, an aware time, or None for the present.
+            patience: Seconds that a linearizable load may take; None for one that is not.
+        """
         stream = self._stream(aggregate, aggregate_id)
         if isinstance(at, datetime) and at.tzinfo is None:
             message = f"at={at.isoformat()} has no time zone: give an aware datetime, for example in UTC"
@@ -150,7 +169,28 @@ class CommandSide:
         if isinstance(at, int) and at < 0:
             message = f"at={at}: versions start at 1; 0 is the state before the first event"
             raise InvalidIdError(message)
-        return await self._rehydrator.load(aggregate, stream, at)
+        if patience is not None and at is not None:
+            message = f"at={at} asks for the past, which is the same in every process: leave linearizable out"
+            raise InvalidIdError(message)
+        proved = 0 if patience is None else await self._proved_version(aggregate, stream, patience)
+        state = await self._rehydrator.load(aggregate, stream, at)
+        if at is None and state.version < proved:  # a broker that was deposed said where the log ends
+            message = f"{stream} is at version {proved}, but the brokers did not give it yet; try again"
+            raise LogUnavailableError(message)
+        return state
+
+    async def _proved_version(self, aggregate: type[Aggregate], stream: StreamId, patience: float) -> int:
+        """Have the owner prove where a stream stands; where every process may write, each reads what is current."""
+        if self._channel is None:
+            return 0
+        identity = self._environment.new_id()
+        question = Request(aggregate, stream, Look(), identity, identity, None)
+        deadline = self._environment.clock.monotonic() + patience
+        try:
+            return (await self._router.execute(question, look_up=False, deadline=deadline)).version
+        except AppendOutcomeUnknownError as error:  # a question writes nothing, whatever became of it
+            message = f"nobody proved in time where {stream} stands; try again (last: {error.cause})"
+            raise LogUnavailableError(message) from error
 
     def _stream(self, aggregate: type[Aggregate], aggregate_id: str) -> StreamId:
         if self._aggregates.get(aggregate.category) is not aggregate:

@@ -33,6 +33,10 @@ def stored_size(event: NewEvent) -> int:
     return len(event.envelope) + _HEADER_BYTES
 
 
+class Look(Command):
+    """Asks where a stream stands: every aggregate answers with no event, which proves that its state was current."""
+
+
 class Request(NamedTuple):
     """A command on its way.
 
@@ -60,13 +64,13 @@ class Decision(NamedTuple):
         commit: The events to write; none for a refusal, which then only asks whether the state was current.
         state: The state afterwards.
         events: The events, as every later reader will see them.
-        refusal: Why the domain or the expected version refused.
+        refusal: Why the domain or the expected version refused, or what the domain raised instead of deciding.
     """
 
     commit: StreamCommit
     state: Aggregate
     events: tuple[Event, ...]
-    refusal: CommandRejectedError | WrongExpectedVersionError | None
+    refusal: Exception | None
 
 
 class Decider:
@@ -89,11 +93,11 @@ class Decider:
             state: The state to decide on.
 
         Returns:
-            The decision.
+            The decision; what the domain code raised, too, since it may have raised it about an old state.
 
         Raises:
             UnencodableEventError: An event cannot be stored, or there are too many.
-            Exception: Whatever the domain code raised, other than a rejection; nothing is to be written.
+            ConfigurationError: The aggregate does not handle the command.
         """
         name, version = str(request.stream), state.version
         expected = request.expected_version
@@ -101,25 +105,27 @@ class Decider:
             wrong = WrongExpectedVersionError(name, expected=expected, actual=version)
             return self._refused(request, state, wrong)
         try:
-            events = state.decide(request.command)
+            events = () if isinstance(request.command, Look) else state.decide(request.command)
+            return self._accepted(request, state, events)
         except CommandRejectedError as rejected:
             rejected.stream, rejected.command = name, type(request.command).__name__
             return self._refused(request, state, rejected)
         except EventStoreError:
             raise
-        except Exception as bug:
-            bug.add_note(f"raised while {type(request.command).__name__} was decided on {name} at version {version}")
-            raise
+        except Exception as bug:  # noqa: BLE001 - the domain's, and its caller's once the state has proved current
+            # No future takes a StopIteration, so it becomes what it becomes in a generator.
+            error = RuntimeError("the domain raised StopIteration") if isinstance(bug, StopIteration) else bug
+            error.add_note(f"raised while {type(request.command).__name__} was decided on {name} at version {version}")
+            return self._refused(request, state, error)
+
+    def _accepted(self, request: Request, state: Aggregate, events: tuple[Event, ...]) -> Decision:
+        name = str(request.stream)
         if len(events) > MAX_EVENTS_PER_COMMAND:
             message = (
                 f"{type(request.command).__name__} on {name} led to {len(events):,} events and the limit is "
                 f"{MAX_EVENTS_PER_COMMAND:,}: split the command. Nothing was written"
             )
             raise UnencodableEventError(message)
-        return self._accepted(request, state, events)
-
-    def _accepted(self, request: Request, state: Aggregate, events: tuple[Event, ...]) -> Decision:
-        name = str(request.stream)
         # Never before the stream's newest event, so that "as of a time" is a prefix even if the clock went back.
         micros = max(to_micros(self._clock.now()), state.occurred_at)
         moment = from_micros(micros)
@@ -154,8 +160,6 @@ class Decider:
             raise UnencodableEventError(message) from cause
 
     @staticmethod
-    def _refused(
-        request: Request, state: Aggregate, refusal: CommandRejectedError | WrongExpectedVersionError
-    ) -> Decision:
+    def _refused(request: Request, state: Aggregate, refusal: Exception) -> Decision:
         commit = StreamCommit(str(request.stream), state.version, request.command_id.bytes, ())
         return Decision(commit, state, (), refusal)

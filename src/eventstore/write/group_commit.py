@@ -283,7 +283,8 @@ class GroupCommit:
                 case Appended():
                     self._rehydrator.cache.put(decision.commit.stream, decision.state, batch.forgotten)
                     self._snapshotter.offer(decision.state, len(decision.events))
-                    self._inbox.answer(pending, decision.refusal or self._committed(decision, outcome))
+                    refusal = decision.refusal
+                    self._inbox.answer(pending, self._committed(decision, outcome) if refusal is None else refusal)
                 case Conflicted():
                     clean = False
                     self._stale.add(decision.commit.stream)

@@ -16,7 +16,7 @@ from eventstore.core.events import Event, JsonObject
 from eventstore.core.records import StoredEvent, Token
 from eventstore.core.registry import TypeRegistry
 from eventstore.core.streams import stream_id
-from eventstore.write.deciding import Request
+from eventstore.write.deciding import Look, Request
 from eventstore.write.erasing import Erasure
 from eventstore.write.pending import Committed
 
@@ -24,6 +24,8 @@ MAX_MESSAGE_BYTES: Final = 16_000_000
 """Largest message: more than the events of the largest command take, less than a broker's batch."""
 
 _FORMAT: Final = 1
+_LOOK: Final = "(look)"
+"""Not the name of a class, so no application's command bears it."""
 _REMEDY: Final = "deploy the same version of the application everywhere"
 _Format: TypeAlias = Literal[1]
 Answer: TypeAlias = Committed | bool | EventStoreError
@@ -107,9 +109,12 @@ class Messages:
         self._aggregates: Final = aggregates
         self._registry: Final = registry
         self._commands: Final[Mapping[tuple[str, str], type[Command]]] = {
-            (category, command.__name__): command
-            for category, aggregate in aggregates.items()
-            for command in aggregate.deciders
+            **{
+                (category, command.__name__): command
+                for category, aggregate in aggregates.items()
+                for command in aggregate.deciders
+            },
+            **{(category, _LOOK): Look for category in aggregates},
         }
 
     def write_request(self, request: Request, timeout: float) -> bytes:
@@ -124,12 +129,12 @@ class Messages:
             UnencodableEventError: The command holds what JSON cannot, or is too large.
         """
         command = request.command
-        if type(command) not in request.aggregate.deciders:
+        if type(command) not in (Look, *request.aggregate.deciders):
             raise ConfigurationError(missing_decider(request.aggregate, type(command)))
         form = _RequestForm(
             category=request.stream.category,
             id=request.stream.id,
-            command=type(command).__name__,
+            command=_wire_name(type(command)),
             data=_command_data(command),
             command_id=request.command_id,
             correlation_id=request.correlation_id,
@@ -241,6 +246,10 @@ class Messages:
 
 
 C = TypeVar("C", bound=Command)
+
+
+def _wire_name(command: type[Command]) -> str:
+    return _LOOK if command is Look else command.__name__
 
 
 def _read_command(cls: type[C], data: bytes) -> C:
