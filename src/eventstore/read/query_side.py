@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, Final
@@ -19,6 +20,7 @@ from eventstore.environment import Environment
 from eventstore.ports import EventLog, QueryStore
 from eventstore.read.audit import AuditResult, audit
 from eventstore.read.batches import Surroundings
+from eventstore.read.crew import Crew
 from eventstore.read.dead_letters import DeadLetters
 from eventstore.read.lag import Lag, Lags
 from eventstore.read.preview import Preview
@@ -29,7 +31,7 @@ from eventstore.read.unbuilt import UnbuiltRows
 from eventstore.read.waiting import Stale, wait_for
 from eventstore.read.watching import Watcher
 from eventstore.read.why import OnRead, Why
-from eventstore.read.worker import WorkerSettings, every_worker
+from eventstore.read.worker import WorkerSettings
 
 
 class QuerySide:
@@ -61,7 +63,8 @@ class QuerySide:
         self._clock: Final = environment.clock
         self._progress: Final = Progress()
         self._watcher: Final = Watcher(query, self._progress, environment.clock)
-        self._surroundings: Final = Surroundings(query, registry, environment.clock, self._progress)
+        turns = asyncio.Semaphore(settings.concurrency)
+        self._surroundings: Final = Surroundings(query, registry, environment.clock, self._progress, turns)
         self._subscribers: Final[dict[str, Subscriber]] = {}
         self._unbuilt: Final = UnbuiltRows(log, registry, query)
         self._background: Final = Background()
@@ -87,12 +90,18 @@ class QuerySide:
             await self._query.register(subscriber.definition, self._log.log_id)
             self._subscribers[subscriber.definition.name] = subscriber
 
-    def start_workers(self, names: Iterable[str] | None = None) -> None:
-        """Run the workers of all or of some read models until `close`."""
+    def start_workers(self, names: Iterable[str] | None = None) -> list[asyncio.Task[None]]:
+        """Run the workers of all or of some read models until `close`.
+
+        Returns:
+            A task for each; one that ends before `close` has failed for good, and `close` raises why.
+
+        Raises:
+            ConfigurationError: There is no such read model.
+        """
         chosen = [*self._subscribers] if names is None else [*names]
-        subscribers = [self._known(name) for name in chosen]
-        for worker in every_worker(self._surroundings, self._log, subscribers, self._owner, self._settings):
-            self._background.start(worker.run(), worker.name)
+        crews = [Crew(self._surroundings, self._log, self._known(name), self._owner, self._settings) for name in chosen]
+        return [self._background.start(crew.run(), crew.name) for crew in crews]
 
     def wake_workers(self) -> None:
         """Let halted workers try again at once, for example after their database was repaired."""

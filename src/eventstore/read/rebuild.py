@@ -15,6 +15,7 @@ from eventstore.ports import PartitionReader
 from eventstore.read.batches import BatchProcessor, Surroundings, as_failure
 from eventstore.read.subscribers import Subscriber
 from eventstore.read.verification import Comparison, Side, compare
+from eventstore.read.worker import REBUILDING
 
 Phase: TypeAlias = Literal["building", "verifying", "catching up", "switched"]
 _BATCH: Final = 5_000
@@ -129,7 +130,7 @@ class Rebuild:
         self._subscriber: Final = subscriber
         self._definition: Final = subscriber.definition
         # Not the process's own name: its worker of this version may begin as soon as it is live, and has to wait.
-        self._owner: Final = f"{owner}/rebuild"
+        self._owner: Final = f"{owner}{REBUILDING}"
         self._lease: Final = lease
         self._processors: Final[dict[Partition, BatchProcessor]] = {}
         self._done = 0
