@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from typing import Final
 
@@ -13,6 +14,8 @@ from eventstore.ports import EventLog
 from eventstore.read.batches import Surroundings
 from eventstore.read.subscribers import Subscriber
 from eventstore.read.worker import Worker, WorkerSettings
+
+_LOGGER: Final = logging.getLogger(__name__)
 
 
 class Crew:
@@ -79,6 +82,7 @@ class Crew:
 
     def failed(self, error: EventStoreError) -> None:
         """End; see `Sharer.failed`."""
+        _LOGGER.error("%s: this process works on it no more: %s", self._subscriber.definition.label, error)
         self._failure = error
         self._failed.set()
 

@@ -32,13 +32,16 @@ class SqlQueryStore:
     Args:
         where: A file, or a `postgresql://` URL.
         clock: For leases and times.
+        standstill: Seconds after which PostgreSQL ends a batch's transaction in which nothing happens, so that a
+            process that stands still does not hold up the one that takes over. A process manager's commands are
+            executed meanwhile.
 
     Raises:
         ConfigurationError: The address names no supported database, or its driver is missing.
     """
 
-    def __init__(self, where: str, *, clock: Clock) -> None:
-        self._engines: Final = Engines(where)
+    def __init__(self, where: str, *, clock: Clock, standstill: float = 15.0) -> None:
+        self._engines: Final = Engines(where, standstill)
         self._clock: Final = clock
         self._label: Final = self._engines.label
         self._rows: Final = RowsByVersion(self._engines.dialect)

@@ -1,0 +1,113 @@
+"""A process that only works on read models of a Kafka event store, and says what it moved, until told to stop.
+
+`python -m tests.kafka.working '{"bootstrap": ..., "prefix": ..., "directory": ..., "query_store": ..., ...}'`
+
+It begins to work when it reads a line, and its own are, `at` in nanoseconds of the machine's monotonic clock:
+
+    opened | working | closed
+    moved at name partition next_offset     that position is committed
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eventstore import EventStore, Projection, Recorded, Settings, projects
+from eventstore.kafka import KafkaLog, KafkaOptions
+from tests.read.shop import Account, AccountRow, Accounts, Deposited, Opened, Owners
+
+PARTITIONS = 4
+POISON = 13
+
+
+class Picky(Projection[AccountRow], name="picky", version=1, key="account"):
+    """Raises at deposits of 13."""
+
+    @projects
+    def opened(self, row: AccountRow | None, event: Opened, at: Recorded) -> AccountRow:
+        return AccountRow(account=at.stream.id, owner=event.owner)
+
+    @projects
+    def deposited(self, row: AccountRow, event: Deposited, at: Recorded) -> AccountRow:
+        if event.amount == POISON:
+            raise ValueError("thirteen")
+        row.balance += event.amount
+        return row
+
+
+ALL: dict[str, Any] = {"accounts": Accounts, "owners": Owners, "picky": Picky}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the log and the read models are, and which there are."""
+
+    bootstrap: str
+    prefix: str
+    directory: str
+    query_store: str
+    names: Sequence[str]
+    session_seconds: float = 2.0
+    member: str | None = None
+    batch_size: int = 500
+
+    def store(self, *, serve: bool = False) -> EventStore:
+        options = KafkaOptions(
+            partitions=PARTITIONS,
+            directory=Path(self.directory),
+            session_seconds=self.session_seconds,
+            member=self.member,
+        )
+        return EventStore(
+            KafkaLog(self.bootstrap, prefix=self.prefix, options=options),
+            aggregates=[Account],
+            projections=[ALL[name] for name in self.names],
+            query_store=self.query_store,
+            settings=Settings(serve=serve, workers=False, batch_size=self.batch_size),
+        )
+
+
+def say(*words: object) -> None:
+    """Write a line that is out of this process once the call returns."""
+    os.write(1, (" ".join(map(str, words)) + "\n").encode())
+
+
+async def tell_moves(store: EventStore) -> None:
+    progress = store.query_side._progress
+    told: dict[Any, int] = {}
+    while True:
+        changed = progress.changed
+        for key, offset in list(progress._positions.items()):
+            if told.get(key) != offset:
+                told[key] = offset
+                say("moved", time.monotonic_ns(), key[0], key[2], offset)
+        await changed.wait()
+
+
+async def work(place: Place) -> None:
+    stopping, loop = asyncio.Event(), asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stopping.set)
+    async with place.store() as store:
+        say("opened")
+        await asyncio.to_thread(sys.stdin.readline)
+        store.query_side.start_workers()
+        telling = asyncio.create_task(tell_moves(store))
+        say("working")
+        await stopping.wait()
+    telling.cancel()
+    say("closed")
+
+
+if __name__ == "__main__":
+    logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s", level=logging.INFO)
+    asyncio.run(work(Place(**json.loads(sys.argv[1]))))
