@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import signal
 import time
+from dataclasses import asdict
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 from eventstore import ProjectionFailedError
+from tests.cli.conftest import command
 from tests.kafka.crews import Crews, crews, until
-from tests.kafka.working import POISON, Picky
-from tests.read.shop import Account, AccountRow, Accounts, Deposit, OwnerRow, Owners
+from tests.kafka.working import POISON, Picky, Place
+from tests.read.shop import Account, AccountRow, Accounts, Deposit, Open, OwnerRow, Owners
 
 pytestmark = pytest.mark.kafka
 
@@ -146,3 +151,61 @@ async def test_a_poisonous_event_halts_only_its_partition(tmp_path: Path, kafka_
         failures = {position.checkpoint.partition: position.failure for position in status.positions}
     assert [partition for partition, failure in failures.items() if failure] == [poisoned]
     assert failures[poisoned].cause == "ValueError: thirteen"
+
+
+@pytest.mark.timeout(60)
+async def test_the_command_line_works_until_it_is_told_to_stop_and_finishes_then(
+    tmp_path: Path, kafka_bootstrap: str
+) -> None:
+    place = Place(
+        kafka_bootstrap, f"t{uuid4().hex[:8]}", str(tmp_path), str(tmp_path / "read.db"), ["accounts", "owners"]
+    )
+    process = await asyncio.create_subprocess_exec(
+        *command("worker", "--projections", "accounts", "--concurrency", "2"), stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "EVENTSTORE_APP": "tests.kafka.working:app", "WORKING_PLACE": json.dumps(asdict(place))},
+    )  # fmt: skip
+    assert process.stdout is not None
+    async with place.store() as store:
+        assert await process.stdout.readline() == b"working on accounts; stop with Ctrl-C\n"
+        for number in range(8):
+            done = await store.execute(Account, str(number), Open(owner="ann"))
+        await store.wait_for(Accounts, done.token)
+        process.send_signal(signal.SIGTERM)
+        said, _ = await process.communicate()
+        await store.wait_for(Accounts, await store.present(), timeout=0.1)
+        statuses = await store.statuses()
+    assert process.returncode == 0
+    assert said.decode().splitlines()[-1] == "stopped; 8 events were processed meanwhile, by this worker and others"
+    owners = {status.name: {position.checkpoint.owner for position in status.positions} for status in statuses}
+    assert owners == {"accounts": {""}, "owners": set()}
+
+
+@pytest.mark.timeout(60)
+async def test_a_named_process_that_restarts_within_its_session_gets_its_partitions_back(
+    tmp_path: Path, kafka_bootstrap: str
+) -> None:
+    async with crews(kafka_bootstrap, tmp_path, str(tmp_path / "read.db"), session_seconds=8) as team:
+        one, two = await team.start(member="one"), await team.start(member="two")
+        for worker in (one, two):
+            await worker.begin()
+        await team.balanced([one, two])
+        moved_by_one = team.partitions_of(one)
+        await two.stop()
+        two = await team.start(member="two")
+        await two.begin()
+        await team.balanced([one, two])
+        assert team.partitions_of(one) == {move.partition for move in one.moves} == moved_by_one
+
+
+@pytest.mark.timeout(60)
+async def test_a_process_whose_name_another_one_takes_works_no_more_and_says_so(
+    tmp_path: Path, kafka_bootstrap: str
+) -> None:
+    async with crews(kafka_bootstrap, tmp_path, str(tmp_path / "read.db")) as team:
+        one, other = await team.start(member="one"), await team.start(member="one")
+        await one.begin()
+        await team.balanced([one])
+        await other.begin()
+        await team.balanced([other])
+        await until(lambda: "accounts v1: this process works on it no more" in one.notes.read_text(), one.explain)
+        assert "another process takes part under the name 'one'" in one.notes.read_text()

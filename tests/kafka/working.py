@@ -77,6 +77,11 @@ class Place:
         )
 
 
+def app() -> EventStore:
+    """The application, for the command line."""
+    return Place(**json.loads(os.environ["WORKING_PLACE"])).store()
+
+
 def say(*words: object) -> None:
     """Write a line that is out of this process once the call returns."""
     os.write(1, (" ".join(map(str, words)) + "\n").encode())

@@ -167,6 +167,9 @@ class Membership:
             )
             while not self._stopping:
                 self._role.attend(consumer)
+            # Closing alone does not leave the group if no partition is assigned (cooperative protocol, librdkafka
+            # 2.16): the others would wait for this member until its session has expired.
+            consumer.unsubscribe()
         except BaseException:
             self._role.lose(list(self._assigned))
             self._assigned.clear()
