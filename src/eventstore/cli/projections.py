@@ -135,13 +135,13 @@ def worker(
     """
     session = session_of(context)
     names = None if projections is None else [name.strip() for name in projections.split(",")]
-    settings = {} if concurrency is None else {"concurrency": concurrency}
+    changes = {} if concurrency is None else {"concurrency": concurrency}
 
     async def work() -> None:
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        async with session.opened(serve=True, create=True, **settings) as store:
+        async with session.opened(serve=True, create=True, changes=changes) as store:
             before = await _positions(store)
             crews = store.query_side.start_workers(names)
             running = ", ".join(names or [definition.name for definition in store.query_side.definitions])
