@@ -152,6 +152,9 @@ class Crews:
                     last[move.partition] = move.at, worker
         return [(worker, partition) for partition, (_, worker) in last.items()]
 
+    def moved(self, worker: Worker, name: str) -> set[Partition]:
+        return {move.partition for move in worker.moves if move.name == name}
+
     def partitions_of(self, worker: Worker) -> set[Partition]:
         return {partition for other, partition in self.shares() if other is worker}
 

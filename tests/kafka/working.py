@@ -23,8 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from eventstore import EventStore, Projection, Recorded, Settings, projects
+from eventstore.core.checkpoints import Checkpoint
 from eventstore.kafka import KafkaLog, KafkaOptions
 from tests.read.shop import Account, AccountRow, Accounts, Deposited, Opened, Owners
+from tests.read.test_rebuild import NewAccounts
 
 PARTITIONS = 4
 POISON = 13
@@ -45,7 +47,13 @@ class Picky(Projection[AccountRow], name="picky", version=1, key="account"):
         return row
 
 
-ALL: dict[str, Any] = {"accounts": Accounts, "owners": Owners, "picky": Picky}
+class NewPicky(Picky, name="picky", version=2, key="account"):
+    """The same, to be built: it stands still at the same event."""
+
+
+ALL: dict[str, Any] = {
+    "accounts": Accounts, "new_accounts": NewAccounts, "owners": Owners, "picky": Picky, "new_picky": NewPicky,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -87,16 +95,16 @@ def say(*words: object) -> None:
     os.write(1, (" ".join(map(str, words)) + "\n").encode())
 
 
-async def tell_moves(store: EventStore) -> None:
+def tell_moves(store: EventStore) -> None:
+    """Say what is committed as soon as it is."""
     progress = store.query_side._progress
-    told: dict[Any, int] = {}
-    while True:
-        changed = progress.changed
-        for key, offset in list(progress._positions.items()):
-            if told.get(key) != offset:
-                told[key] = offset
-                say("moved", time.monotonic_ns(), key[0], key[2], offset)
-        await changed.wait()
+    note = progress.moved
+
+    def moved(checkpoint: Checkpoint) -> None:
+        say("moved", time.monotonic_ns(), checkpoint.name, checkpoint.partition, checkpoint.next_offset)
+        note(checkpoint)
+
+    progress.moved = moved  # type: ignore[method-assign]
 
 
 async def work(place: Place) -> None:
@@ -105,11 +113,10 @@ async def work(place: Place) -> None:
     async with place.store() as store:
         say("opened")
         await asyncio.to_thread(sys.stdin.readline)
+        tell_moves(store)
         store.query_side.start_workers()
-        telling = asyncio.create_task(tell_moves(store))
         say("working")
         await stopping.wait()
-    telling.cancel()
     say("closed")
 
 

@@ -37,7 +37,7 @@ class Dealing(MemoryLog):
         return self
 
     @asynccontextmanager
-    async def share(self, work: str, sharer: Sharer) -> AsyncGenerator[None]:
+    async def share(self, work: str, sharer: Sharer, *, guest: bool = False) -> AsyncGenerator[None]:
         self.sharers[work] = sharer
         self.shared.set()
         try:

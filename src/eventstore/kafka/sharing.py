@@ -37,11 +37,11 @@ class Sharing:
         self._settings: Final = settings
 
     @asynccontextmanager
-    async def share(self, work: str, sharer: Sharer) -> AsyncGenerator[None]:
+    async def share(self, work: str, sharer: Sharer, *, guest: bool = False) -> AsyncGenerator[None]:
         """Be a member of the work's group; see `PartitionSharing.share`."""
-        share = Share(
-            self._connection, self._names, replace(self._settings, group=self._names.workers_group(work)), sharer
-        )
+        group, member = self._names.workers_group(work), None if guest else self._settings.member
+        settings = replace(self._settings, group=group, member=member)
+        share = Share(self._connection, self._names, settings, sharer)
         share.join()
         try:
             yield

@@ -37,7 +37,7 @@ class PartitionSharing(Protocol):
     keeps it out is where its work is written.
     """
 
-    def share(self, work: str, sharer: Sharer) -> AbstractAsyncContextManager[None]:
+    def share(self, work: str, sharer: Sharer, *, guest: bool = False) -> AbstractAsyncContextManager[None]:
         """Take part for as long as the context is open; leaving it revokes everything first.
 
         Those that join or leave stop nobody who works on partitions that do not move.
@@ -45,5 +45,6 @@ class PartitionSharing(Protocol):
         Args:
             work: Names what is shared; everybody who gives this name gets a share.
             sharer: Is told what is his.
+            guest: He takes part for a while only, beside a process of the same name that does so all the time.
         """
         ...

@@ -47,8 +47,11 @@ class Crew:
         self._failure: EventStoreError | None = None
         self._failed: Final = asyncio.Event()
 
-    async def run(self) -> None:
+    async def run(self, *, guest: bool = False) -> None:
         """Work until cancelled; then what is under way is finished or rolled back, and others may have the partitions.
+
+        Args:
+            guest: Work for a while only, beside a process of the same name that does so all the time.
 
         Raises:
             EventStoreError: This process may take no part, for good; the message says why.
@@ -59,7 +62,7 @@ class Crew:
                 self._begin(self._log.partitions, assigned=False)
                 await asyncio.wait(self._workers.values())
                 return
-            async with sharing.share(self._work, self):
+            async with sharing.share(self._work, self, guest=guest):
                 await self._failed.wait()
         finally:
             await self._background.close()

@@ -23,6 +23,7 @@ from eventstore.read.batches import Surroundings
 from eventstore.read.crew import Crew
 from eventstore.read.dead_letters import DeadLetters
 from eventstore.read.lag import Lag, Lags
+from eventstore.read.planning import RebuildPlan, plan
 from eventstore.read.preview import Preview
 from eventstore.read.progress import Progress
 from eventstore.read.rebuild import Rebuild
@@ -67,6 +68,7 @@ class QuerySide:
         self._surroundings: Final = Surroundings(query, registry, environment.clock, self._progress, turns)
         self._subscribers: Final[dict[str, Subscriber]] = {}
         self._unbuilt: Final = UnbuiltRows(log, registry, query)
+        self._working: Final[set[str]] = set()
         self._background: Final = Background()
 
     @property
@@ -100,8 +102,12 @@ class QuerySide:
             ConfigurationError: There is no such read model.
         """
         chosen = [*self._subscribers] if names is None else [*names]
-        crews = [Crew(self._surroundings, self._log, self._known(name), self._owner, self._settings) for name in chosen]
+        crews = [self._crew(name) for name in chosen]
+        self._working.update(chosen)
         return [self._background.start(crew.run(), crew.name) for crew in crews]
+
+    def _crew(self, name: str) -> Crew:
+        return Crew(self._surroundings, self._log, self._known(name), self._owner, self._settings)
 
     def wake_workers(self) -> None:
         """Let halted workers try again at once, for example after their database was repaired."""
@@ -150,7 +156,16 @@ class QuerySide:
         Raises:
             ConfigurationError: There is no such read model.
         """
-        return Rebuild(self._surroundings, self._log, self._known(name), self._owner, self._settings.lease)
+        crew = None if name in self._working else self._crew(name)
+        return Rebuild(self._surroundings, self._log, self._known(name), self._owner, self._settings.lease, crew)
+
+    async def plan_rebuild(self, name: str) -> RebuildPlan:
+        """Tell what a rebuild of the version that this code defines will take; see `planning.plan`.
+
+        Raises:
+            ConfigurationError: There is no such read model, or the version is live already.
+        """
+        return await plan(self._surroundings, self._log, self._known(name))
 
     async def roll_back(self, name: str) -> int:
         """Make the version that was live before live again; it must have been kept up to date to be of use.

@@ -18,16 +18,16 @@ from eventstore.core.errors import (
     StoreClosedError,
     StoreUnavailableError,
 )
+from eventstore.core.rebuilds import RebuildStatus
 from eventstore.core.records import Partition
 from eventstore.ports import Page, PartitionReader
 from eventstore.read.batches import BatchProcessor, Surroundings, as_failure
+from eventstore.read.building import Builder
 from eventstore.read.deadlines import Deadlines
 from eventstore.read.subscribers import Subscriber
 
 _LOGGER: Final = logging.getLogger(__name__)
 _LONGEST_BACKOFF: Final = 5.0
-REBUILDING: Final = "/rebuild"
-"""What the name of an owner that rebuilds ends with; nobody takes a position over from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,16 +115,17 @@ class Worker:
     async def _work_while_owner(self) -> bool:
         """Claim the position and move it; returns if it cannot be had or stands still, and tells if it was had."""
         status = await self._status()
-        if status is not None and status.state == "building":
+        if status is None or not self._is_wanted(status):
             return False
-        rebuilt = status is not None and status.position(self._partition).owner.endswith(REBUILDING)
-        checkpoint = await self._claim(force=self._take_over and not rebuilt)
+        built = status.state == "building"
+        # A lease is respected while a version is built: who builds it alone at the end must not lose it.
+        checkpoint = await self._claim(force=self._take_over and not built)
         if checkpoint is None:
             return False
-        self._take_over = False
+        self._take_over = self._take_over and built
         processor = BatchProcessor(self._surroundings, self._subscriber, checkpoint)
         try:
-            await self._follow(processor)
+            await (self._build(processor, status.rebuild) if built else self._follow(processor))
         except ProjectionFailedError as error:
             await self._report(processor.checkpoint, error)
         finally:
@@ -132,6 +133,27 @@ class Worker:
             with suppress(EventStoreError):
                 await finished(self._query.release(processor.checkpoint))
         return True
+
+    def _is_wanted(self, status: SubscriptionStatus) -> bool:
+        """Tell whether there is something to do: not while one process alone builds, nor once the target is reached."""
+        rebuild = status.rebuild
+        if status.state != "building":
+            return rebuild is None or not rebuild.running
+        return (
+            rebuild is not None
+            and rebuild.is_open
+            and self._partition in rebuild.spans
+            and status.position(self._partition).next_offset < rebuild.spans[self._partition].target
+        )
+
+    async def _build(self, processor: BatchProcessor, rebuild: RebuildStatus | None) -> None:
+        """Move a version that is being built, for as long as its rebuild wants it."""
+        builder, looked = Builder(self._surroundings, self._log, self._subscriber), self._clock.monotonic()
+        while rebuild and processor.checkpoint.next_offset < rebuild.spans[self._partition].target:
+            await builder.build_batch(processor, rebuild.spans[self._partition].target, rebuild)
+            if self._clock.monotonic() - looked > self._settings.lease / 3:
+                status, looked = await self._status(), self._clock.monotonic()
+                rebuild = status.rebuild if status and self._is_wanted(status) else None
 
     async def _follow(self, processor: BatchProcessor) -> None:
         """Apply the log as it grows; reads the next page while one is being applied."""
