@@ -55,14 +55,16 @@ async def test_partitions_that_do_not_move_go_on_while_others_join_and_leave(
         newcomer = await team.start()
         await until(lambda: "opened" in newcomer.said, newcomer.explain)
         async with team.writing():
-            await asyncio.sleep(0.5)
-            before = {worker: team.partitions_of(worker) for worker in (one, two)}
             began = time.monotonic_ns()
+            await asyncio.sleep(2.5)
+            usual = team.longest_wait(team.accounts, began)  # on a machine that does other things, too
+            before = {worker: team.partitions_of(worker) for worker in (one, two)}
+            joined_at = time.monotonic_ns()
             await newcomer.begin()
             await until(lambda: bool(newcomer.moves), newcomer.explain)
             await asyncio.sleep(0.5)
             stayed = set[str]().union(*(before[worker] & team.partitions_of(worker) for worker in before))
-            joined = team.longest_wait(stayed, began)
+            joined = team.longest_wait(stayed, joined_at)
             left_at = time.monotonic_ns()
             await newcomer.stop()
             await until(
@@ -71,10 +73,9 @@ async def test_partitions_that_do_not_move_go_on_while_others_join_and_leave(
             await asyncio.sleep(0.5)
             left = team.longest_wait(stayed, left_at)
         await shown(team, Accounts)
-    print(f"longest waits: {joined:.3f} s at joining, {left:.3f} s at leaving")
+    print(f"longest waits: {usual:.3f} s usually, {joined:.3f} s at joining, {left:.3f} s at leaving")
     assert len(stayed) == 3
-    assert joined <= 0.2
-    assert left <= 0.2
+    assert max(joined, left) - usual <= 0.2
 
 
 @pytest.mark.timeout(60)
@@ -189,12 +190,12 @@ async def test_a_named_process_that_restarts_within_its_session_gets_its_partiti
         for worker in (one, two):
             await worker.begin()
         await team.balanced([one, two])
-        moved_by_one = team.partitions_of(one)
+        before, stopped = team.partitions_of(one), time.monotonic_ns()
         await two.stop()
         two = await team.start(member="two")
         await two.begin()
         await team.balanced([one, two])
-        assert team.partitions_of(one) == {move.partition for move in one.moves} == moved_by_one
+        assert one.served_since(stopped, "accounts") == before
 
 
 @pytest.mark.timeout(60)
