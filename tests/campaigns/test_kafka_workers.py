@@ -12,7 +12,7 @@ import time
 from collections import Counter as Tally
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -32,6 +32,8 @@ pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
 MEMBERS = 3
 STREAMS = 24
 NOTES = 5
+WRITERS = 8
+PAUSE_SECONDS = 0.05
 
 
 @dataclass
@@ -91,8 +93,14 @@ class Crew:
             await connection.close()
 
     async def disturb(self, rounds: int) -> None:
-        """Do so many things in random order: half of them kills, a fifth pauses and rebalances each, a tenth cuts."""
+        """Do so many things in random order.
+
+        On PostgreSQL half of them are kills, a fifth pauses and rebalances each, a tenth cuts. A process that stands
+        still in the middle of a batch holds the only write lock of an SQLite file, so there are no pauses there.
+        """
         ten = [*[self.kill] * 5, *[self.pause] * 2, *[self.rebalance] * 2, self.cut]
+        if not self.database:
+            ten = [*[self.kill] * 7, *[self.rebalance] * 3]
         kinds = ten * (rounds // 10)
         self.chance.shuffle(kinds)
         for kind in kinds:
@@ -140,9 +148,9 @@ async def writing(store: EventStore, chance: random.Random, size: int) -> AsyncG
                 by=chance.choice([1, -1, 3]), times=chance.randint(1, size), note=f"n{chance.randrange(NOTES)}"
             )
             await store.execute(Counter, f"s{chance.randrange(STREAMS)}", command)
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(PAUSE_SECONDS)
 
-    writers = [asyncio.create_task(write()) for _ in range(8)]
+    writers = [asyncio.create_task(write()) for _ in range(WRITERS)]
     try:
         yield
     finally:
@@ -205,7 +213,7 @@ async def disturb_and_judge(place: Place, database: str, rounds: int, size: int)
             await crew.disturb(rounds)
         disturbed = time.monotonic() - began
         for projection in (Totals, Notes):
-            await store.wait_for(projection, await store.present(), timeout=60)
+            await store.wait_for(projection, await store.present(), timeout=180)
         await crew.stop()
         events = await judge(store, place)
     faults = ", ".join(f"{count} x {kind}" for kind, count in sorted(crew.done.items()))
@@ -216,12 +224,11 @@ async def disturb_and_judge(place: Place, database: str, rounds: int, size: int)
 
 
 def effects(place: Place) -> str:
-    """Count what workers noticed and lived to tell."""
+    """Count what workers noticed and lived to tell; a defect is none of it."""
     said = "".join(log.read_text() for log in Path(place.directory).glob("worker-*.log"))
     assert "a defect stopped the worker" not in said
     assert "a worker ended" not in said
-    deposed, retried = said.count("another worker has taken over"), said.count("trying again in")
-    return f"{deposed} batches of former owners rolled back, {retried} batches tried again"
+    return f"{said.count('trying again in')} batches tried again"
 
 
 def place_on(bootstrap: str, directory: Path, query_store: str) -> Place:
@@ -239,9 +246,19 @@ async def test_workers_that_are_disturbed_apply_every_event_once(
 @pytest.mark.campaign
 async def test_a_thousand_disturbances_of_workers(tmp_path: Path, kafka_bootstrap: str, postgres_url: str) -> None:
     started = time.monotonic()
-    for run in range(10):
+    for run in range(int(os.environ.get("RUNS", "10"))):
         directory = tmp_path / f"{run}"
         directory.mkdir()
         async with fresh_database(postgres_url) as database:
-            said = await disturb_and_judge(place_on(kafka_bootstrap, directory, database), database, 100, 200)
+            place = replace(place_on(kafka_bootstrap, directory, database), batch_size=200, slowness=0.00005)
+            said = await disturb_and_judge(place, database, rounds=100, size=100)
         print(f"{said}; {time.monotonic() - started:,.0f} s so far", flush=True)
+
+
+@pytest.mark.campaign
+async def test_hundreds_of_killed_workers_on_sqlite(tmp_path: Path, kafka_bootstrap: str) -> None:
+    for run in range(int(os.environ.get("RUNS", "2"))):
+        directory = tmp_path / f"{run}"
+        directory.mkdir()
+        place = replace(place_on(kafka_bootstrap, directory, str(directory / "read.db")), batch_size=200, slowness=0.0)
+        print(await disturb_and_judge(place, "", rounds=100, size=50), flush=True)

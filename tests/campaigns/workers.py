@@ -22,7 +22,7 @@ from eventstore.kafka import KafkaLog, KafkaOptions
 from tests.write.domain import Counted, Counter
 
 PARTITIONS = 4
-SLOWNESS = 0.0004
+slowness = [0.0]
 
 
 class TotalRow(Row):
@@ -41,7 +41,7 @@ class Totals(Projection[TotalRow], name="totals", version=1, key="counter"):
 
     @projects
     def counted(self, row: TotalRow | None, event: Counted, at: Recorded) -> TotalRow:
-        time.sleep(SLOWNESS)
+        time.sleep(slowness[0])
         row = row or TotalRow(counter=at.stream.id)
         row.disorder += at.version != row.version + 1
         row.total, row.events, row.version = row.total + event.by, row.events + 1, at.version
@@ -74,6 +74,7 @@ class Place:
     query_store: str
     session_seconds: float = 2.0
     batch_size: int = 20
+    slowness: float = 0.0004
 
     def store(self, *, serve: bool = False, workers: bool = False) -> EventStore:
         options = KafkaOptions(
@@ -103,6 +104,7 @@ def be_worker(place: Place, log: Path) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     with log.open("ab", 0) as notes:
         os.dup2(notes.fileno(), 2)
+    slowness[0] = place.slowness
     logging.basicConfig(format="%(asctime)s %(process)d %(name)s %(levelname)s %(message)s", level=logging.INFO)
     status = 1
     try:
