@@ -10,14 +10,16 @@ from typing import TypeVar
 from eventstore.application import ReadModelClass
 from eventstore.core.checkpoints import SubscriptionStatus
 from eventstore.core.projections import EventAt, Projection
+from eventstore.core.rebuilds import RebuildProgress
 from eventstore.core.records import Token
 from eventstore.core.rows import Key, Row
 from eventstore.core.streams import StreamId
 from eventstore.read.audit import AuditResult
 from eventstore.read.dead_letters import DeadLetters
 from eventstore.read.lag import STALLED_SECONDS, Lag
+from eventstore.read.planning import RebuildPlan
 from eventstore.read.query_side import QuerySide
-from eventstore.read.rebuild import RebuildOptions, RebuildPlan, RebuildProgress, RebuildResult
+from eventstore.read.rebuild import RebuildOptions, RebuildResult
 from eventstore.read.waiting import Stale
 from eventstore.read.why import OnRead
 
@@ -68,8 +70,8 @@ class Queries(ABC):
         return await self.query_side.rebuild(projection.definition.name).run(options or RebuildOptions(), on_progress)
 
     async def plan_rebuild(self, projection: ReadModelClass) -> RebuildPlan:
-        """Tell what a rebuild will take; see `Rebuild.plan`."""
-        return await self.query_side.rebuild(projection.definition.name).plan()
+        """Tell what a rebuild will take; see `planning.plan`."""
+        return await self.query_side.plan_rebuild(projection.definition.name)
 
     async def audit(self, projection: ReadModelClass | None = None) -> list[AuditResult]:
         """Prove that read models processed every event exactly once; see `QuerySide.audit`."""

@@ -44,7 +44,7 @@ def query_side_over(log: EventLog, query_store: QueryStore, registry: TypeRegist
         query_store,
         registry,
         environment,
-        WorkerSettings(batch_size=settings.batch_size, lease=settings.lease),
+        WorkerSettings(batch_size=settings.batch_size, lease=settings.lease, concurrency=settings.concurrency),
         f"{socket.gethostname()}:{os.getpid()}:{environment.entropy.bits(32):08x}",
     )
 

@@ -19,6 +19,7 @@ class Settings:
             commands of others there. Tools that only look do not.
         workers: Whether opening the store also runs its projections and process managers.
         batch_size: Events that a worker applies per transaction.
+        concurrency: How many batches of all workers of this process are written at the same time.
         lease: Seconds after which other workers take over from one that stopped without a word.
         environment: Clock and randomness.
 
@@ -31,12 +32,14 @@ class Settings:
     serve: bool = True
     workers: bool = True
     batch_size: int = 5_000
+    concurrency: int = 8
     lease: float = 5.0
     environment: Environment = field(default_factory=Environment)
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense."""
-        for name, value in (("timeout", self.timeout), ("batch_size", self.batch_size), ("lease", self.lease)):
+        positive = ("timeout", "batch_size", "concurrency", "lease")
+        for name, value in ((name, getattr(self, name)) for name in positive):
             if value <= 0:
                 message = f"Settings({name}={value}): must be more than 0"
                 raise ConfigurationError(message)

@@ -169,13 +169,21 @@ def test_rows_can_be_previewed_as_of_a_streams_version(cli: Cli) -> None:
     assert (row["title"], row["assignee"]) == ("write the report", "ann")
 
 
+def test_a_rebuild_that_does_not_run_has_no_progress(cli: Cli) -> None:
+    assert cli("rebuild", "task_board", "--status").stdout == "no version of task_board is being built\n"
+    assert json.loads(cli("--json", "rebuild", "task_board", "--status").stdout) == {
+        "name": "task_board",
+        "phase": None,
+    }
+
+
 def test_a_worker_runs_until_it_is_told_to_stop(database: Path) -> None:
     with subprocess.Popen(command("worker"), env=environment(database), stdout=subprocess.PIPE, text=True) as worker:
         assert worker.stdout is not None
         assert worker.stdout.readline().startswith("working on task_board, workload, activity_feed, escalation")
         worker.send_signal(signal.SIGTERM)
         assert worker.wait() == 0
-        assert worker.stdout.read().startswith("stopped; ")
+        assert worker.stdout.read().splitlines()[-1].startswith("stopped; ")
 
 
 def test_an_export_is_imported_byte_for_byte(cli: Cli, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 from eventstore import EventStore
 from eventstore.kafka import KafkaLog, KafkaOptions
-from tests.write.domain import Count, Counter
+from tests.read.shop import Account, Accounts, Open, Owners
 
 
 async def work(bootstrap: str, directory: Path) -> set[str]:
@@ -24,12 +24,15 @@ async def work(bootstrap: str, directory: Path) -> set[str]:
 
     def store() -> EventStore:
         options = KafkaOptions(partitions=2, directory=directory)
-        return EventStore(KafkaLog(bootstrap, prefix=prefix, options=options), aggregates=[Counter])
+        log = KafkaLog(bootstrap, prefix=prefix, options=options)
+        return EventStore(log, aggregates=[Account], projections=[Accounts, Owners])
 
     async with store() as first, store() as second:
         await asyncio.gather(
-            *(each.execute(Counter, str(number), Count()) for number in range(20) for each in (first, second))
+            *(each.execute(Account, str(number), Open(owner="a")) for number in range(20) for each in (first, second))
         )
+        for projection in (Accounts, Owners):
+            await second.wait_for(projection, await second.present())
     others = asyncio.all_tasks() - {asyncio.current_task()}
     return {f"task {task.get_name()}" for task in others}
 

@@ -13,7 +13,7 @@ from eventstore import AppendOutcomeUnknownError, EventStore
 from eventstore.core.errors import StoreClosedError
 from eventstore.kafka import KafkaLog, KafkaOptions
 from eventstore.testing.kafka import KafkaCluster
-from tests.write.domain import Count, Counter
+from tests.read.shop import Account, Accounts, Open
 
 pytestmark = pytest.mark.kafka
 
@@ -34,10 +34,11 @@ async def test_closing_leaves_nothing_behind(tmp_path: Path, kafka_bootstrap: st
 async def test_a_log_can_be_closed_while_the_brokers_are_away(tmp_path: Path) -> None:
     async with KafkaCluster() as cluster:
         log = KafkaLog(cluster.bootstrap, prefix="away", options=KafkaOptions(partitions=1, directory=tmp_path))
-        async with EventStore(log, aggregates=[Counter]) as store:
-            await store.execute(Counter, "a", Count())
+        async with EventStore(log, aggregates=[Account], projections=[Accounts]) as store:
+            done = await store.execute(Account, "a", Open(owner="ann"))
+            await store.wait_for(Accounts, done.token)
             await cluster.nodes[0].kill()
-            waiting = asyncio.create_task(store.execute(Counter, "a", Count(), timeout=60))
+            waiting = asyncio.create_task(store.execute(Account, "b", Open(owner="ann"), timeout=60))
             await asyncio.sleep(1)  # it is under way: nobody says when it has got how far
             closing = time.monotonic()
         assert time.monotonic() - closing < 20

@@ -25,11 +25,12 @@ def test_the_longest_names_are_no_longer_than_kafka_allows() -> None:
     assert max(len(topic) for topic in (names.events(category), names.commands(category), names.dead(category))) <= 249
 
 
-def test_a_partition_reads_back_from_its_name_and_from_its_commands_topic() -> None:
+def test_a_partition_reads_back_from_its_name_and_from_its_topics() -> None:
     names = Names("shop.eu")
     partition = names.partition("task", 7)
     assert names.parse(partition.text) == partition
     assert names.partition_at(partition.commands_topic, 7) == partition
+    assert names.partition_at(partition.topic, 7) == partition
 
 
 @pytest.mark.parametrize("text", ["task", "task/", "task/x", "task/-1", "task/²"])

@@ -17,7 +17,7 @@ from eventstore.core.errors import RowConflictError, StoreUnavailableError
 from eventstore.core.projections import EventAt, HandlerFailedError
 from eventstore.ports import QueryStore, QueryTransaction
 from eventstore.read.batches import BatchProcessor
-from eventstore.read.worker import WorkerSettings, every_worker
+from eventstore.read.worker import Worker, WorkerSettings
 from tests.read.shop import Account, AccountRow, Accounts, Deposit, Opened, caught_up, fill, opened
 
 
@@ -217,8 +217,8 @@ async def test_a_worker_that_is_woken_while_it_fails_tries_again_at_once(tmp_pat
                 raise HandlerFailedError(0, ValueError("not yet"))
 
         settings = WorkerSettings(retry=60)
-        (worker,) = every_worker(store.query_side._surroundings, store.log, [Subscribed(act)], "test", settings)
+        worker = Worker(store.query_side._surroundings, store.log, Subscribed(act), "0", "test", settings)
         async with asyncio.TaskGroup() as tasks:
-            running = tasks.create_task(worker.run())
+            running = tasks.create_task(worker.run(assigned=False))
             await until(lambda: len(tries) == 2)
             running.cancel()

@@ -9,7 +9,7 @@ import pytest
 
 from eventstore import Projection, ProjectionFailedError, RebuildOptions, Recorded, projects
 from eventstore.core.checkpoints import Checkpoint
-from eventstore.core.errors import OwnershipLostError, RowConflictError
+from eventstore.core.errors import OwnershipLostError, RowConflictError, StoreUnavailableError
 from eventstore.environment import SystemClock
 from eventstore.sql.store import SqlQueryStore
 from tests.read.shop import Account, AccountRow, Accounts, Close, Opened, OwnerRow, Owners, caught_up, fill, opened
@@ -63,6 +63,27 @@ async def test_a_value_that_fits_no_column_of_postgresql_halts_at_its_event(
 
 def moved(position: Checkpoint, by: int = 1) -> Checkpoint:
     return position.after([], position.next_offset + by)
+
+
+async def test_a_worker_that_stands_still_in_a_transaction_does_not_hold_up_the_one_that_takes_over(
+    postgres_database: str,
+) -> None:
+    definition = Owners.definition
+    async with (
+        SqlQueryStore(postgres_database, clock=SystemClock(), standstill=0.3) as standing,
+        SqlQueryStore(postgres_database, clock=SystemClock()) as other,
+    ):
+        await standing.register(definition, "log")
+        position = await standing.claim(definition, "0", "zombie", 60)
+        assert position is not None
+        with pytest.raises(StoreUnavailableError):
+            async with standing.transaction() as transaction:
+                await transaction.write(definition, {("ann",): OwnerRow(owner="ann")})
+                await transaction.advance(position, moved(position))
+                async with asyncio.timeout(5):
+                    taken = await other.claim(definition, "0", "successor", 60, force=True)
+        assert taken is not None
+        assert (taken.next_offset, await other.rows(definition, None, 10)) == (0, [])
 
 
 async def test_two_partitions_that_fold_into_one_row_lose_nothing(postgres_database: str) -> None:

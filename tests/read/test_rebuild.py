@@ -21,8 +21,8 @@ from eventstore import (
     projects,
 )
 from eventstore.core.errors import OwnershipLostError
+from eventstore.core.rebuilds import RebuildProgress
 from eventstore.core.streams import StreamId
-from eventstore.read.rebuild import RebuildProgress
 from eventstore.testing.faults import FaultyLog
 from tests.read.shop import (
     Account,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -38,7 +38,12 @@ class Session:
 
     @asynccontextmanager
     async def opened(
-        self, *, serve: bool = False, workers: bool = False, create: bool = False
+        self,
+        *,
+        serve: bool = False,
+        workers: bool = False,
+        create: bool = False,
+        changes: Mapping[str, object] | None = None,
     ) -> AsyncGenerator[EventStore]:
         """Open the application's store.
 
@@ -46,11 +51,12 @@ class Session:
             serve: Own partitions and execute the commands of other processes there.
             workers: Run projections and process managers.
             create: Make a new log if there is none.
+            changes: Other fields of `Settings`.
 
         Raises:
             ConfigurationError: `--app` does not lead to a store, or there is no log.
         """
-        store = self.store().with_settings(serve=serve, workers=workers)
+        store = self.store().with_settings(serve=serve, workers=workers, **(changes or {}))
         if not create and not store.log.exists():
             where = getattr(store.log, "path", type(store.log).__name__)
             message = f"there is no event log at {where}: check the path, or let the application write its first event"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated
 
 import typer
@@ -120,24 +120,35 @@ def accept(context: typer.Context, name: Annotated[str, typer.Argument(help="The
 
 def worker(
     context: typer.Context,
-    names: Annotated[list[str] | None, typer.Argument(help="Read models and process managers; all by default.")] = None,
+    projections: Annotated[
+        str | None, typer.Option(help="Read models and process managers, as a,b,c; all by default.")
+    ] = None,
+    concurrency: Annotated[
+        int | None,
+        typer.Option(min=1, help="Batches that are written at the same time; as in the settings by default."),
+    ] = None,
 ) -> None:
-    """Keep read models up to date in this process until it is told to stop (SIGINT, SIGTERM).
+    """Keep read models up to date until told to stop (SIGINT, SIGTERM); what is under way is finished then.
 
-    On Kafka it also owns its share of the partitions and executes the commands that other processes send.
+    Several may run, on several machines: they share the partitions. On Kafka each of them also owns its share of the
+    log and executes the commands that other processes send.
     """
     session = session_of(context)
+    names = None if projections is None else [name.strip() for name in projections.split(",")]
+    changes = {} if concurrency is None else {"concurrency": concurrency}
 
     async def work() -> None:
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        async with session.opened(serve=True, create=True) as store:
+        async with session.opened(serve=True, create=True, changes=changes) as store:
             before = await _positions(store)
-            store.query_side.start_workers(names)
+            crews = store.query_side.start_workers(names)
             running = ", ".join(names or [definition.name for definition in store.query_side.definitions])
             session.output.note(f"working on {running}; stop with Ctrl-C")
-            await stop.wait()
+            await _first(stop, crews)
+            if stop.is_set():
+                session.output.note("stopping: what is under way is finished, then others take over")
             after = await _positions(store)
         moved = sum(after.values()) - sum(before.values())
         session.output.note(f"stopped; {moved:,} events were processed meanwhile, by this worker and others")
@@ -156,6 +167,15 @@ def _explained(result: AuditResult) -> str:
         return f"{where}: the log ends at offset {found.offset}, before the position: it lost its newest events"
     what = "skipped" if result.claimed_count < result.log_count else "processed twice"
     return f"{where}: {result.verdict}; the first that was {what} is {found.event}; {again}"
+
+
+async def _first(stop: asyncio.Event, crews: Iterable[asyncio.Task[None]]) -> None:
+    """Wait until told to stop, or until the work on a read model has failed for good, which leaving the store raises."""
+    told = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait([told, *crews], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        told.cancel()
 
 
 async def _positions(store: EventStore) -> dict[tuple[str, int], int]:

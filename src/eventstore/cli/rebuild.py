@@ -4,26 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.text import Text
 
 from eventstore.cli.failures import FoundProblemError
-from eventstore.cli.output import Output, plain
+from eventstore.cli.output import Output, plain, shown
 from eventstore.cli.running import moment, run, session_of
 from eventstore.core.errors import ConfigurationError
 from eventstore.core.projections import Projection
+from eventstore.core.rebuilds import RebuildProgress
+from eventstore.core.records import Partition
 from eventstore.core.streams import parse_stream
-from eventstore.read.rebuild import RebuildOptions, RebuildProgress, RebuildResult
+from eventstore.read.rebuild import RebuildOptions, RebuildResult
 from eventstore.read.verification import Comparison
 from eventstore.store import EventStore
+
+_MOST_BARS: Final = 16
 
 
 def rebuild(  # noqa: PLR0913 - one parameter per option of the command
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="The read model.")],
     plan: Annotated[bool, typer.Option("--plan", help="Only tell what it would take.")] = False,
+    status: Annotated[bool, typer.Option("--status", help="Only tell how far the one is that runs.")] = False,
     expect: Annotated[
         list[str] | None,
         typer.Option(help="A wanted difference: missing, extra, changed, changed:COLUMN or keys; can be repeated."),
@@ -43,6 +49,8 @@ def rebuild(  # noqa: PLR0913 - one parameter per option of the command
         async with session.opened() as store:
             if at is not None or stream is not None:
                 await _preview(store, session.output, name, at, stream)
+            elif status:
+                await _status(store, session.output, name)
             elif plan:
                 await _plan(store, session.output, name)
             else:
@@ -58,8 +66,16 @@ def rebuild(  # noqa: PLR0913 - one parameter per option of the command
         raise
 
 
+class _Speed(ProgressColumn):
+    """Rate and time left, of the whole only."""
+
+    def render(self, task: Task) -> Text:
+        rate, eta = task.fields["rate"], task.fields["eta"]
+        return Text("" if rate is None else f"{rate:,.0f}/s, {eta:,.0f} s left")
+
+
 async def _plan(store: EventStore, output: Output, name: str) -> None:
-    found = await store.query_side.rebuild(name).plan()
+    found = await store.query_side.plan_rebuild(name)
     if output.as_json:
         output.document({**plain(found), "eta": found.eta})
         return
@@ -68,6 +84,31 @@ async def _plan(store: EventStore, output: Output, name: str) -> None:
     output.note(f"about {found.eta:,.1f} s at {found.rate:,.0f} events/s, measured on a sample that was rolled back")
     if found.done:
         output.note(f"{found.done:,} events are built already by an interrupted rebuild")
+
+
+async def _status(store: EventStore, output: Output, name: str) -> None:
+    for version in await store.query_side.statuses(name):
+        rebuild, progress = version.rebuild, version.progress
+        if rebuild is None or progress is None:
+            continue
+        if output.as_json:
+            output.document({
+                **plain(progress), "name": name, "version": version.version, "eta": progress.eta,
+                "running": rebuild.running, "runner": rebuild.runner, "since": rebuild.since,
+            })  # fmt: skip
+            return
+        verb = "being built" if rebuild.running else f"interrupted, go on with: eventstore rebuild {name};"
+        output.note(f"{name} v{version.version} is {verb} by {rebuild.runner} since {shown(rebuild.since)} UTC")
+        rows = [{"partition": p, "done": done, "of": of} for p, (done, of) in progress.partitions.items()]
+        output.rows("partitions", ("partition", "done", "of"), rows)
+        output.note(
+            f"{progress.phase}: {progress.done:,} of {progress.total:,} events, {progress.rate:,.0f}/s, "
+            f"{progress.eta:,.0f} s left"
+        )
+        return
+    output.note(f"no version of {name} is being built")
+    if output.as_json:
+        output.document({"name": name, "phase": None})
 
 
 async def _rebuild(store: EventStore, output: Output, name: str, options: RebuildOptions) -> None:
@@ -90,11 +131,12 @@ def _progress(output: Output, name: str) -> Generator[Callable[[RebuildProgress]
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.completed:,.0f} of {task.total:,.0f} events, {task.fields[rate]:,.0f}/s"),
-        TextColumn("{task.fields[eta]:,.0f} s left"),
+        TextColumn("{task.completed:,.0f} of {task.total:,.0f} events"),
+        _Speed(),
     )
     with Progress(*columns, console=output.errors, disable=not output.errors.is_terminal) as bar:
         task = bar.add_task(name, total=1, rate=0.0, eta=0.0)
+        parts: dict[Partition, TaskID] = {}
 
         def tell(progress: RebuildProgress) -> None:
             bar.update(
@@ -105,6 +147,11 @@ def _progress(output: Output, name: str) -> Generator[Callable[[RebuildProgress]
                 rate=progress.rate,
                 eta=progress.eta,
             )
+            if 1 < len(progress.partitions) <= _MOST_BARS:
+                for partition, (done, total) in progress.partitions.items():
+                    if partition not in parts:
+                        parts[partition] = bar.add_task(f"  {partition}", total=total, rate=None, eta=None)
+                    bar.update(parts[partition], completed=done, total=total)
 
         yield tell
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Literal, TypeAlias
 
 from eventstore.core.completeness import EMPTY_HASH, extend
+from eventstore.core.rebuilds import RebuildProgress, RebuildStatus
 from eventstore.core.records import Partition, StoredEvent
 
 VersionState: TypeAlias = Literal["building", "live", "retired"]
@@ -91,6 +92,7 @@ class SubscriptionStatus:
         fingerprint: Of the code that built it.
         changed_at: When the state last changed.
         positions: By partition.
+        rebuild: The one that runs, or the last one that did; None if there was none.
     """
 
     name: str
@@ -99,6 +101,14 @@ class SubscriptionStatus:
     fingerprint: str
     changed_at: datetime
     positions: tuple[PositionStatus, ...]
+    rebuild: RebuildStatus | None = None
+
+    @property
+    def progress(self) -> RebuildProgress | None:
+        """Tell how far the rebuild is that runs or was interrupted, if there is one."""
+        if self.rebuild is None or self.state != "building":
+            return None
+        return self.rebuild.progress({name: self.position(name).next_offset for name in self.rebuild.spans})
 
     def position(self, partition: Partition) -> Checkpoint:
         """Give the position in a partition, at its start if nothing was processed yet."""

@@ -94,7 +94,9 @@ ANSWERS: Final[dict[int, Answer]] = {
     ),
     20: Answer("NOT_ENOUGH_REPLICAS_AFTER_APPEND", Reaction.DOUBT, "start the brokers that are down"),
     29: Answer("TOPIC_AUTHORIZATION_FAILED", Reaction.REFUSED, "grant the rights in the guide, Topics and rights"),
-    30: Answer("GROUP_AUTHORIZATION_FAILED", Reaction.REFUSED, "grant Read on the owners group"),
+    30: Answer(
+        "GROUP_AUTHORIZATION_FAILED", Reaction.REFUSED, "grant Read on the groups whose names begin with the prefix"
+    ),
     31: Answer("CLUSTER_AUTHORIZATION_FAILED", Reaction.REFUSED, "grant Write on the topic"),
     32: Answer(
         "INVALID_TIMESTAMP", Reaction.REFUSED, "set message.timestamp.type=LogAppendTime: eventstore topics apply"
@@ -163,7 +165,7 @@ def refusal_of(error: KafkaError, doing: str) -> EventStoreError:
 
 
 def fatal_to_members(error: KafkaError) -> None:
-    """Raise for what neither a member of the owners group nor any reader can go on after.
+    """Raise for what neither a member of a group nor any reader can go on after.
 
     Raises:
         CorruptLogError: The topic does not hold any more what was read from it.

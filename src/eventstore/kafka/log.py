@@ -18,7 +18,16 @@ from eventstore.kafka.opening import Place, open_session
 from eventstore.kafka.options import KafkaOptions
 from eventstore.kafka.session import Session
 from eventstore.kafka.upkeep import TopicUpkeep
-from eventstore.ports import CommandChannel, CommitOutcome, Page, StreamCommit, StreamQuery, StreamSummary, Volume
+from eventstore.ports import (
+    CommandChannel,
+    CommitOutcome,
+    Page,
+    PartitionSharing,
+    StreamCommit,
+    StreamQuery,
+    StreamSummary,
+    Volume,
+)
 
 
 class KafkaLog:
@@ -118,6 +127,11 @@ class KafkaLog:
     def channel(self) -> CommandChannel:
         """The way to the owners of partitions."""
         return self._opened.channel
+
+    @property
+    def sharing(self) -> PartitionSharing:
+        """Consumer groups deal the partitions out to workers."""
+        return self._opened.sharing
 
     @property
     def partitions(self) -> Sequence[Partition]:

@@ -74,6 +74,10 @@ class Names:
         """The consumer group that elects the owners."""
         return f"{self.prefix}.owners"
 
+    def workers_group(self, work: str) -> str:
+        """The consumer group of the processes that share some work, such as `task_board.v1`."""
+        return f"{self.prefix}.{work}"
+
     @property
     def all_topics(self) -> str:
         """What every topic's name begins with; rights are granted on it."""
@@ -99,9 +103,10 @@ class Names:
         """Name the partition an aggregate lives in."""
         return self.partition(category, partition_number(aggregate_id, count))
 
-    def partition_at(self, commands_topic: str, number: int) -> PartitionName:
-        """Name the partition whose commands come over a partition of a commands topic."""
-        return self.partition(commands_topic[len(self.prefix) + 1 : -len(".commands")], number)
+    def partition_at(self, topic: str, number: int) -> PartitionName:
+        """Name the partition that a partition of an events or commands topic belongs to."""
+        category, _, _ = topic[len(self.prefix) + 1 :].rpartition(".")
+        return self.partition(category, number)
 
     def parse(self, partition: Partition) -> PartitionName:
         """Read `category/number` back.

@@ -15,12 +15,13 @@ from eventstore.environment import Environment
 from eventstore.kafka.administration import Administration
 from eventstore.kafka.channel import Channel
 from eventstore.kafka.connection import Connection
-from eventstore.kafka.election import Election, GroupSettings
+from eventstore.kafka.election import Election
 from eventstore.kafka.erasing import key_reader
 from eventstore.kafka.fence import FencedWriter
 from eventstore.kafka.following import Follower
 from eventstore.kafka.index import Index
 from eventstore.kafka.means import Means
+from eventstore.kafka.membership import GroupSettings
 from eventstore.kafka.names import Names
 from eventstore.kafka.options import KafkaOptions
 from eventstore.kafka.ownership import Ownership
@@ -28,6 +29,7 @@ from eventstore.kafka.provision import Topics, open_topics
 from eventstore.kafka.schema import read_known
 from eventstore.kafka.sending import Sender
 from eventstore.kafka.session import Partitions, Session, end_of
+from eventstore.kafka.sharing import Sharing
 from eventstore.kafka.watching import TopicWatch
 from eventstore.kafka.wire import Wire
 from eventstore.kafka.workplace import claim_index_file
@@ -85,7 +87,9 @@ async def open_session(place: Place) -> AsyncGenerator[Session]:
         ownership = _ownership(place, wire, index, follower)
         channel = await enter(_channel(place, topics, wire, ownership))
         read_key = key_reader(place.connection.confluent())
-        session = Session(topics.log_id, partitions, wire, index, ownership, channel, read_key, place.environment)
+        session = Session(
+            topics.log_id, partitions, wire, index, ownership, channel, _sharing(place), read_key, place.environment
+        )
         watch = await enter(TopicWatch(administration, topics.identities, ownership.failed, place.environment))
         wire.on_missing = follower.on_missing = watch.suspect
         await session.refuse_lost_ends()
@@ -130,7 +134,15 @@ def _channel(place: Place, topics: Topics, wire: Wire, ownership: Ownership) -> 
 
 
 def _election(place: Place, ownership: Ownership) -> Election:
-    options, names = place.options, place.names
-    commands = [names.commands(category) for category in place.categories]
-    group = GroupSettings(names.owners_group, commands, options.session_seconds, options.drain_seconds, options.member)
-    return Election(place.connection.confluent(), group, ownership)
+    commands = [place.names.commands(category) for category in place.categories]
+    return Election(place.connection.confluent(), _group(place, place.names.owners_group, commands), ownership)
+
+
+def _sharing(place: Place) -> Sharing:
+    events = [place.names.events(category) for category in place.categories]
+    return Sharing(place.connection.confluent(), place.names, _group(place, "", events))
+
+
+def _group(place: Place, group: str, topics: Sequence[str]) -> GroupSettings:
+    options = place.options
+    return GroupSettings(group, topics, options.session_seconds, options.drain_seconds, options.member)

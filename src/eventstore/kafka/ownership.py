@@ -10,9 +10,10 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 from eventstore.background import Background
 from eventstore.core.errors import EventStoreError, OwnershipLostError, StoreClosedError
 from eventstore.core.records import Partition
-from eventstore.kafka.election import Delivery, Place
+from eventstore.kafka.election import Delivery
 from eventstore.kafka.fence import FencedWriter
 from eventstore.kafka.means import Means
+from eventstore.kafka.membership import Place
 from eventstore.kafka.names import Names, PartitionName
 from eventstore.kafka.partition import OwnedPartition
 from eventstore.kafka.stages import Stage

@@ -20,6 +20,7 @@ from eventstore.kafka.index import Index
 from eventstore.kafka.names import Names, PartitionName
 from eventstore.kafka.ownership import Ownership
 from eventstore.kafka.present import E, ReadIndex
+from eventstore.kafka.sharing import Sharing
 from eventstore.kafka.wire import Wire
 from eventstore.ports import Clock, StreamQuery
 
@@ -72,6 +73,7 @@ class Session:
         index: The local index.
         ownership: What this process owns.
         channel: The way to other owners.
+        sharing: Deals partitions out to workers.
         read_key: Reads the key of an event from its topic.
         environment: Clock and randomness.
         restored: The partitions that the index was once complete for since it was opened.
@@ -83,6 +85,7 @@ class Session:
     index: Index
     ownership: Ownership
     channel: Channel
+    sharing: Sharing
     read_key: ReadKey
     environment: Environment
     restored: set[Partition] = field(default_factory=set[Partition])

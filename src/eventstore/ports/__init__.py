@@ -25,6 +25,7 @@ from eventstore.ports.log import (
     Volume,
 )
 from eventstore.ports.query_store import Move, QueryStore, QueryTransaction, RowReader
+from eventstore.ports.sharing import PartitionSharing, Sharer
 
 __all__ = [
     "Answering",
@@ -40,9 +41,11 @@ __all__ = [
     "NewEvent",
     "Page",
     "PartitionReader",
+    "PartitionSharing",
     "QueryStore",
     "QueryTransaction",
     "RowReader",
+    "Sharer",
     "SnapshotStore",
     "StreamCommit",
     "StreamQuery",

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol, Self, TypeAlias
 
 from eventstore.core.records import Partition, Snapshot, StoredEvent, StreamEvent
 from eventstore.ports.channel import CommandChannel
+from eventstore.ports.sharing import PartitionSharing
 
 
 class NewEvent(NamedTuple):
@@ -279,6 +280,11 @@ class EventLog(StreamReader, StreamWriter, PartitionReader, SnapshotStore, Proto
     @property
     def channel(self) -> CommandChannel | None:
         """The way to the process that may write a partition; None where every process may write every partition."""
+        ...
+
+    @property
+    def sharing(self) -> PartitionSharing | None:
+        """Who deals partitions out to workers; None where every worker may try all, and leases decide."""
         ...
 
     def exists(self) -> bool:

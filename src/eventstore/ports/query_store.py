@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol, Self
 from eventstore.core.checkpoints import Checkpoint, DeadLetter, Failure, SubscriptionStatus
 from eventstore.core.definitions import SubscriptionDefinition
 from eventstore.core.reactions import Deadline
+from eventstore.core.rebuilds import RebuildStatus
 from eventstore.core.records import Partition
 from eventstore.core.rows import Key, Row
 
@@ -182,6 +183,23 @@ class QueryStore(Protocol):
 
     async def report(self, checkpoint: Checkpoint, failure: Failure | None) -> None:
         """Show why a position stands still, or that it moves again."""
+        ...
+
+    async def hold_rebuild(self, definition: SubscriptionDefinition, rebuild: RebuildStatus, lease: float) -> None:
+        """Be the only one who rebuilds a version, or stay it, and tell how it stands.
+
+        Args:
+            definition: The version to build.
+            rebuild: What everybody sees of it.
+            lease: Seconds until others may begin, unless this is called again.
+
+        Raises:
+            OwnershipLostError: Somebody else rebuilds it; the message says who and since when.
+        """
+        ...
+
+    async def let_go_rebuild(self, definition: SubscriptionDefinition, runner: str) -> None:
+        """Let others rebuild a version at once; what was told stays to be seen."""
         ...
 
     def transaction(self) -> AbstractAsyncContextManager[QueryTransaction]:

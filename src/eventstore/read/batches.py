@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,12 +37,14 @@ class Surroundings:
         registry: Decodes events.
         clock: For times, waits and rates.
         progress: Is told about every move.
+        turns: Bounds how many batches are written at the same time.
     """
 
     query: QueryStore
     registry: TypeRegistry
     clock: Clock
     progress: Progress
+    turns: asyncio.Semaphore
 
 
 class BatchProcessor:
@@ -58,6 +61,7 @@ class BatchProcessor:
         self._registry: Final = surroundings.registry
         self._clock: Final = surroundings.clock
         self._progress: Final = surroundings.progress
+        self._turns: Final = surroundings.turns
         self._subscriber: Final = subscriber
         self._handled: Final = subscriber.definition.events
         self.checkpoint = checkpoint
@@ -120,7 +124,8 @@ class BatchProcessor:
         after, present = self.checkpoint.after(events, next_offset), [event for event in events if not event.erased]
         for attempt in range(_REFOLDS):
             try:
-                await finished(self._commit(self._decode(present), after))
+                async with self._turns:
+                    await finished(self._commit(self._decode(present), after))
             except RowConflictError:
                 _LOGGER.debug("%s: rows appeared meanwhile, folding again (%d)", self._label, attempt + 1)
                 continue

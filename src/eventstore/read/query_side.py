@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, Final
@@ -19,8 +20,10 @@ from eventstore.environment import Environment
 from eventstore.ports import EventLog, QueryStore
 from eventstore.read.audit import AuditResult, audit
 from eventstore.read.batches import Surroundings
+from eventstore.read.crew import Crew
 from eventstore.read.dead_letters import DeadLetters
 from eventstore.read.lag import Lag, Lags
+from eventstore.read.planning import RebuildPlan, plan
 from eventstore.read.preview import Preview
 from eventstore.read.progress import Progress
 from eventstore.read.rebuild import Rebuild
@@ -29,7 +32,7 @@ from eventstore.read.unbuilt import UnbuiltRows
 from eventstore.read.waiting import Stale, wait_for
 from eventstore.read.watching import Watcher
 from eventstore.read.why import OnRead, Why
-from eventstore.read.worker import WorkerSettings, every_worker
+from eventstore.read.worker import WorkerSettings
 
 
 class QuerySide:
@@ -61,9 +64,11 @@ class QuerySide:
         self._clock: Final = environment.clock
         self._progress: Final = Progress()
         self._watcher: Final = Watcher(query, self._progress, environment.clock)
-        self._surroundings: Final = Surroundings(query, registry, environment.clock, self._progress)
+        turns = asyncio.Semaphore(settings.concurrency)
+        self._surroundings: Final = Surroundings(query, registry, environment.clock, self._progress, turns)
         self._subscribers: Final[dict[str, Subscriber]] = {}
         self._unbuilt: Final = UnbuiltRows(log, registry, query)
+        self._working: Final[set[str]] = set()
         self._background: Final = Background()
 
     @property
@@ -87,12 +92,22 @@ class QuerySide:
             await self._query.register(subscriber.definition, self._log.log_id)
             self._subscribers[subscriber.definition.name] = subscriber
 
-    def start_workers(self, names: Iterable[str] | None = None) -> None:
-        """Run the workers of all or of some read models until `close`."""
+    def start_workers(self, names: Iterable[str] | None = None) -> list[asyncio.Task[None]]:
+        """Run the workers of all or of some read models until `close`.
+
+        Returns:
+            A task for each; one that ends before `close` has failed for good, and `close` raises why.
+
+        Raises:
+            ConfigurationError: There is no such read model.
+        """
         chosen = [*self._subscribers] if names is None else [*names]
-        subscribers = [self._known(name) for name in chosen]
-        for worker in every_worker(self._surroundings, self._log, subscribers, self._owner, self._settings):
-            self._background.start(worker.run(), worker.name)
+        crews = [self._crew(name) for name in chosen]
+        self._working.update(chosen)
+        return [self._background.start(crew.run(), crew.name) for crew in crews]
+
+    def _crew(self, name: str) -> Crew:
+        return Crew(self._surroundings, self._log, self._known(name), self._owner, self._settings)
 
     def wake_workers(self) -> None:
         """Let halted workers try again at once, for example after their database was repaired."""
@@ -141,7 +156,16 @@ class QuerySide:
         Raises:
             ConfigurationError: There is no such read model.
         """
-        return Rebuild(self._surroundings, self._log, self._known(name), self._owner, self._settings.lease)
+        crew = None if name in self._working else self._crew(name)
+        return Rebuild(self._surroundings, self._log, self._known(name), self._owner, self._settings.lease, crew)
+
+    async def plan_rebuild(self, name: str) -> RebuildPlan:
+        """Tell what a rebuild of the version that this code defines will take; see `planning.plan`.
+
+        Raises:
+            ConfigurationError: There is no such read model, or the version is live already.
+        """
+        return await plan(self._surroundings, self._log, self._known(name))
 
     async def roll_back(self, name: str) -> int:
         """Make the version that was live before live again; it must have been kept up to date to be of use.

@@ -3,72 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Final
 
 from eventstore.background import Background, finished
 from eventstore.core.checkpoints import SubscriptionStatus
-from eventstore.core.errors import ConfigurationError, OwnershipLostError, ProjectionFailedError
+from eventstore.core.errors import OwnershipLostError, ProjectionFailedError
+from eventstore.core.rebuilds import Phase, RebuildProgress, RebuildStatus, Span
 from eventstore.core.records import Partition
-from eventstore.ports import PartitionReader
+from eventstore.ports import EventLog
 from eventstore.read.batches import BatchProcessor, Surroundings, as_failure
+from eventstore.read.building import Builder
+from eventstore.read.crew import Crew
+from eventstore.read.planning import building_and_live
 from eventstore.read.subscribers import Subscriber
 from eventstore.read.verification import Comparison, Side, compare
 
-Phase: TypeAlias = Literal["building", "verifying", "catching up", "switched"]
 _BATCH: Final = 5_000
-_SAMPLE: Final = 2_000
-
-
-@dataclass(frozen=True, slots=True)
-class RebuildPlan:
-    """What a rebuild will take.
-
-    Attributes:
-        name: The read model.
-        version: The version to build.
-        live_version: The version that serves readers now.
-        done: Events processed already by an interrupted rebuild.
-        events: Events still to read.
-        bytes: Bytes of their envelopes.
-        rate: Events per second of a sampled run that was rolled back; 0 if there was nothing to sample.
-    """
-
-    name: str
-    version: int
-    live_version: int | None
-    done: int
-    events: int
-    bytes: int
-    rate: float
-
-    @property
-    def eta(self) -> float:
-        """Seconds it will take at the sampled rate."""
-        return self.events / self.rate if self.rate else 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class RebuildProgress:
-    """How far a rebuild has come.
-
-    Attributes:
-        phase: What it is doing.
-        done: Events read in this run.
-        total: Events to read, as far as known.
-        rate: Events per second since it started.
-    """
-
-    phase: Phase
-    done: int
-    total: int
-    rate: float
-
-    @property
-    def eta(self) -> float:
-        """Seconds left at this rate."""
-        return max(self.total - self.done, 0) / self.rate if self.rate else 0.0
+_LOOK_SECONDS: Final = 0.2
+_SHOW_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,16 +65,26 @@ class RebuildResult:
 class Rebuild:
     """Builds one version; interrupted at any point, the next run goes on where the last batch ended.
 
+    On a log that deals partitions out, the workers of every process that has the version's code build together. What
+    follows, to compare and to switch, this process does alone.
+
     Args:
         surroundings: The query store and the rest.
-        log: Where events are read.
+        log: Where events are read, and who deals partitions out.
         subscriber: The new version.
         owner: Who rebuilds, shown to others who try.
         lease: Seconds after which others may take over from a rebuild that was killed.
+        crew: This process's part in building together; None if its workers of this version run already.
     """
 
     def __init__(
-        self, surroundings: Surroundings, log: PartitionReader, subscriber: Subscriber, owner: str, lease: float
+        self,
+        surroundings: Surroundings,
+        log: EventLog,
+        subscriber: Subscriber,
+        owner: str,
+        lease: float,
+        crew: Crew | None,
     ) -> None:
         self._surroundings: Final = surroundings
         self._query: Final = surroundings.query
@@ -131,31 +95,15 @@ class Rebuild:
         # Not the process's own name: its worker of this version may begin as soon as it is live, and has to wait.
         self._owner: Final = f"{owner}/rebuild"
         self._lease: Final = lease
+        self._crew: Final = crew
+        self._builder: Final = Builder(surroundings, log, subscriber)
         self._processors: Final[dict[Partition, BatchProcessor]] = {}
         self._done = 0
-        self._total = 0
         self._started = 0.0
+        self._first: tuple[float, int] | None = None
         self._options = RebuildOptions()
         self._on_progress: Callable[[RebuildProgress], None] = lambda _: None
-
-    async def plan(self) -> RebuildPlan:
-        """Tell what is to be done, and how long it will take by a run on a sample that leaves nothing behind.
-
-        Raises:
-            ConfigurationError: The version is live already.
-            OwnershipLostError: Somebody else rebuilds it.
-        """
-        status, live = await self._statuses()
-        events = size = 0
-        for partition in self._log.partitions:
-            volume = await self._log.measure(
-                partition, status.position(partition).next_offset, self._definition.categories or None
-            )
-            events, size = events + volume.events, size + volume.bytes
-        done = sum(status.position(partition).event_count for partition in self._log.partitions)
-        rate = await self._sample() if events else 0.0
-        live_version = live.version if live else None
-        return RebuildPlan(self._definition.name, self._definition.version, live_version, done, events, size, rate)
+        self._shown = RebuildStatus(self._owner, self._clock.now(), True, "building", False, {}, _BATCH)
 
     async def run(
         self,
@@ -178,11 +126,14 @@ class Rebuild:
             StoreUnavailableError: Log or query store are out of reach; what was built is kept.
         """
         self._options, self._on_progress = options, on_progress
-        self._started, self._done = self._clock.monotonic(), 0
-        async with self._claimed():
+        self._started, self._done, self._first = self._clock.monotonic(), 0, None
+        async with self._alone():
             _, live = await self._statuses()
             targets = await self._targets(live)
-            self._total = await self._remaining(targets)
+            await self._show(await self._spans(targets), shared=self._log.sharing is not None)
+            if self._shown.shared:
+                await self._build_together()
+            await self._claim()
             await self._build(targets, "building")
             comparisons = await self._verify(live) if live is not None and options.verify else {}
             switched = options.switch and all(comparison.accepted for comparison in comparisons.values())
@@ -233,104 +184,113 @@ class Rebuild:
             target = targets.get(partition, 0)
             try:
                 while processor.checkpoint.next_offset < target:
-                    await self._build_batch(processor, target)
+                    self._done += await self._builder.build_batch(processor, target, self._shown)
                     self._tell(phase)
             except ProjectionFailedError as error:
                 await self._query.report(processor.checkpoint, as_failure(error, self._clock))
                 raise
 
-    async def _build_batch(self, processor: BatchProcessor, target: int) -> None:
-        began = self._clock.monotonic()
-        position = processor.checkpoint
-        categories = self._definition.categories or None
-        page = await self._log.read(position.partition, position.next_offset, self._options.batch_size, categories)
-        events = [event for event in page.events if event.offset < target]
-        await processor.process(events, min(page.next_offset, target))
-        self._done += len(events)
-        await self._pace(len(events), began)
-
-    async def _pace(self, events: int, began: float) -> None:
-        if self._options.throttle:
-            spent = self._clock.monotonic() - began
-            await self._clock.sleep(max(0.0, events / self._options.throttle - spent))
-
-    async def _sample(self) -> float:
-        """Measure the rate on the first events in a transaction that is rolled back."""
-        partition = self._log.partitions[0]
-        checkpoint = (await self._statuses())[0].position(partition)
-        processor = BatchProcessor(self._surroundings, self._subscriber, checkpoint)
-        categories = self._definition.categories or None
-        began = self._clock.monotonic()
-        page = await self._log.read(partition, checkpoint.next_offset, _SAMPLE, categories)
-        with suppress(_RollBack):
-            async with self._query.transaction() as transaction:
-                await processor.try_out(transaction, page.events)
-                raise _RollBack
-        spent = self._clock.monotonic() - began
-        return len(page.events) / spent if spent else 0.0
-
     async def _statuses(self) -> tuple[SubscriptionStatus, SubscriptionStatus | None]:
-        """Give the version to build and the live one."""
-        statuses = await self._query.statuses(self._definition.name)
-        own = next(status for status in statuses if status.version == self._definition.version)
-        live = next((status for status in statuses if status.state == "live"), None)
-        if own.state != "building":
-            message = (
-                f"{self._definition.label} is {own.state} already, there is nothing to rebuild: raise the version "
-                "in the class statement to build a changed one beside it"
-                + (f", or: eventstore projections rollback {own.name}" if own.state == "retired" else "")
-            )
-            raise ConfigurationError(message)
-        return own, live
+        return await building_and_live(self._query, self._definition)
 
     @asynccontextmanager
-    async def _claimed(self) -> AsyncGenerator[None, None]:
-        """Be the only one who rebuilds this version, for as long as the block runs."""
+    async def _alone(self) -> AsyncGenerator[None, None]:
+        """Be the only one who rebuilds this version, for as long as the block runs; everybody sees how it stands."""
+        await self._statuses()
+        options = self._options
         self._processors.clear()
+        self._shown = replace(
+            self._shown, since=self._clock.now(), spans={}, batch_size=options.batch_size, throttle=options.throttle
+        )
+        await self._query.hold_rebuild(self._definition, self._shown, self._lease)
         heartbeat = Background()
         try:
-            for partition in self._log.partitions:
-                checkpoint = await self._query.claim(self._definition, partition, self._owner, self._lease)
-                if checkpoint is None:
-                    raise await self._taken(partition)
-                self._processors[partition] = BatchProcessor(self._surroundings, self._subscriber, checkpoint)
             heartbeat.start(self._renew(), f"eventstore-rebuild-{self._definition.name}")
             yield
         finally:
             await heartbeat.close()
             for processor in self._processors.values():
                 await finished(self._query.release(processor.checkpoint))
+            await finished(self._query.let_go_rebuild(self._definition, self._owner))
 
     async def _renew(self) -> None:
-        """Keep the leases while something long goes on that moves no position."""
+        """Keep the rebuild and the positions while something long goes on that moves no position."""
         while True:
-            await self._clock.sleep(self._lease / 3)
-            for partition in self._log.partitions:
+            await self._clock.sleep(min(self._lease / 3, _SHOW_SECONDS))
+            await self._query.hold_rebuild(self._definition, self._shown, self._lease)
+            for partition in [*self._processors]:
                 await self._query.claim(self._definition, partition, self._owner, self._lease)
 
-    async def _taken(self, partition: Partition) -> OwnershipLostError:
+    async def _claim(self) -> None:
+        """Take all positions over: from now on nobody else builds."""
+        for partition in self._log.partitions:
+            checkpoint = await self._query.claim(self._definition, partition, self._owner, self._lease, force=True)
+            assert checkpoint is not None  # noqa: S101 - forced
+            self._processors[partition] = BatchProcessor(self._surroundings, self._subscriber, checkpoint)
+
+    async def _spans(self, targets: Mapping[Partition, int]) -> dict[Partition, Span]:
+        """Tell what there is to do; forgets why an earlier rebuild failed."""
         own, _ = await self._statuses()
-        owner = own.position(partition).owner
-        return OwnershipLostError(
-            f"{self._definition.label} is being rebuilt by {owner} (version known since "
-            f"{own.changed_at:%Y-%m-%d %H:%M:%S} UTC): wait for it, or stop it and try again in {self._lease:g} s"
-        )
+        spans: dict[Partition, Span] = {}
+        for partition, target in targets.items():
+            position, events = own.position(partition), 0
+            await self._query.report(position, None)
+            if position.next_offset < target:
+                categories = self._definition.categories or None
+                events = (await self._log.measure(partition, position.next_offset, categories)).events
+            spans[partition] = Span(position.next_offset, max(target, position.next_offset), events)
+        return spans
 
-    async def _remaining(self, targets: Mapping[Partition, int]) -> int:
-        remaining = 0
-        for partition, processor in self._processors.items():
-            if processor.checkpoint.next_offset < targets.get(partition, 0):
-                volume = await self._log.measure(
-                    partition, processor.checkpoint.next_offset, self._definition.categories or None
+    async def _build_together(self) -> None:
+        """Let the workers of all processes build, this one's too, until every target is reached."""
+        self._surroundings.progress.intervene()  # this process's workers need not look for it
+        working = Background()
+        try:
+            helping = None if self._crew is None else working.start(self._crew.run(guest=True), self._crew.name)
+            while not await self._is_built():
+                if helping is not None and helping.done():
+                    return  # closing raises why
+                await self._clock.sleep(_LOOK_SECONDS)
+            await self._show(self._shown.spans, shared=False)
+        finally:
+            await working.close()
+
+    async def _is_built(self) -> bool:
+        """Look how far all are.
+
+        Raises:
+            ProjectionFailedError: A worker stands still at an event.
+            OwnershipLostError: Somebody else has taken the rebuild over.
+        """
+        own, _ = await self._statuses()
+        if own.rebuild is None or own.rebuild.runner != self._owner:
+            message = f"{self._definition.label}: another process has taken the rebuild over; what was built is kept"
+            raise OwnershipLostError(message)
+        for position in own.positions:
+            if failure := position.failure:
+                raise ProjectionFailedError(
+                    projection=self._definition.label, event=failure.place, cause=failure.cause, remedy=failure.remedy
                 )
-                remaining += volume.events
-        return remaining
+        reached = {name: own.position(name).next_offset for name in self._shown.spans}
+        self._done = self._shown.progress(reached).done
+        self._tell("building", reached)
+        return all(reached[name] >= span.target for name, span in self._shown.spans.items())
 
-    def _tell(self, phase: Phase) -> None:
-        seconds = self._clock.monotonic() - self._started
-        rate = self._done / seconds if seconds else 0.0
-        self._on_progress(RebuildProgress(phase, self._done, max(self._total, self._done), rate))
+    async def _show(self, spans: Mapping[Partition, Span], *, shared: bool) -> None:
+        self._shown = replace(self._shown, phase="building", spans=spans, shared=shared)
+        await self._query.hold_rebuild(self._definition, self._shown, self._lease)
 
+    def _tell(self, phase: Phase, reached: Mapping[Partition, int] | None = None) -> None:
+        self._shown = replace(self._shown, phase=phase, rate=self._rate())
+        if reached is None:
+            reached = {name: processor.checkpoint.next_offset for name, processor in self._processors.items()}
+        progress = self._shown.progress(reached)
+        self._on_progress(replace(progress, done=self._done, total=max(progress.total, self._done)))
 
-class _RollBack(Exception):  # noqa: N818 - never leaves this module
-    """Ends a transaction without effect."""
+    def _rate(self) -> float:
+        """Measure from the first events on: before them, workers had to come together."""
+        now = self._clock.monotonic()
+        if self._done and self._first is None:
+            self._first = now, self._done
+        since, before = self._first if self._first and self._done > self._first[1] else (self._started, 0)
+        return (self._done - before) / (now - since) if now > since else 0.0

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from eventstore.background import finished
-from eventstore.core.checkpoints import Checkpoint, Failure, VersionState
+from eventstore.core.checkpoints import Checkpoint, Failure, SubscriptionStatus
 from eventstore.core.errors import (
     AppendOutcomeUnknownError,
     EventStoreError,
@@ -19,9 +18,11 @@ from eventstore.core.errors import (
     StoreClosedError,
     StoreUnavailableError,
 )
+from eventstore.core.rebuilds import RebuildStatus
 from eventstore.core.records import Partition
 from eventstore.ports import Page, PartitionReader
 from eventstore.read.batches import BatchProcessor, Surroundings, as_failure
+from eventstore.read.building import Builder
 from eventstore.read.deadlines import Deadlines
 from eventstore.read.subscribers import Subscriber
 
@@ -37,11 +38,13 @@ class WorkerSettings:
         batch_size: Events per transaction.
         lease: Seconds after which others may take over from a worker that stopped renewing; renewed three times as often.
         retry: Seconds until a halted or superseded version is looked at again.
+        concurrency: How many batches of all workers of this process may be written at the same time.
     """
 
     batch_size: int = 1_000
     lease: float = 5.0
     retry: float = 2.0
+    concurrency: int = 8
 
 
 class Worker:
@@ -78,9 +81,16 @@ class Worker:
         self._label: Final = f"{subscriber.definition.label} partition {partition}"
         self.name: Final = f"eventstore-worker-{subscriber.definition.name}-{partition}"
         self._failure: Failure | None = None
+        self._take_over = False
 
-    async def run(self) -> None:
-        """Work until cancelled; whatever goes wrong is reported, and tried again later."""
+    async def run(self, *, assigned: bool) -> None:
+        """Work until cancelled; whatever goes wrong is reported, and tried again later.
+
+        Args:
+            assigned: The partition was given to this process alone: the first claim takes the position over, whoever
+                has it. Only the first one: were it lost again, somebody else would have been assigned it since.
+        """
+        self._take_over = assigned
         backoff = _LONGEST_BACKOFF / 32
         while True:
             # Taken before the work: who acts on a failure while it is still being reported must not be missed.
@@ -104,14 +114,18 @@ class Worker:
 
     async def _work_while_owner(self) -> bool:
         """Claim the position and move it; returns if it cannot be had or stands still, and tells if it was had."""
-        if await self._state() == "building":
+        status = await self._status()
+        if status is None or not self._is_wanted(status):
             return False
-        checkpoint = await self._claim()
+        built = status.state == "building"
+        # A lease is respected while a version is built: who builds it alone at the end must not lose it.
+        checkpoint = await self._claim(force=self._take_over and not built)
         if checkpoint is None:
             return False
+        self._take_over = self._take_over and built
         processor = BatchProcessor(self._surroundings, self._subscriber, checkpoint)
         try:
-            await self._follow(processor)
+            await (self._build(processor, status.rebuild) if built else self._follow(processor))
         except ProjectionFailedError as error:
             await self._report(processor.checkpoint, error)
         finally:
@@ -119,6 +133,27 @@ class Worker:
             with suppress(EventStoreError):
                 await finished(self._query.release(processor.checkpoint))
         return True
+
+    def _is_wanted(self, status: SubscriptionStatus) -> bool:
+        """Tell whether there is something to do: not while one process alone builds, nor once the target is reached."""
+        rebuild = status.rebuild
+        if status.state != "building":
+            return rebuild is None or not rebuild.running
+        return (
+            rebuild is not None
+            and rebuild.is_open
+            and self._partition in rebuild.spans
+            and status.position(self._partition).next_offset < rebuild.spans[self._partition].target
+        )
+
+    async def _build(self, processor: BatchProcessor, rebuild: RebuildStatus | None) -> None:
+        """Move a version that is being built, for as long as its rebuild wants it."""
+        builder, looked = Builder(self._surroundings, self._log, self._subscriber), self._clock.monotonic()
+        while rebuild and processor.checkpoint.next_offset < rebuild.spans[self._partition].target:
+            await builder.build_batch(processor, rebuild.spans[self._partition].target, rebuild)
+            if self._clock.monotonic() - looked > self._settings.lease / 3:
+                status, looked = await self._status(), self._clock.monotonic()
+                rebuild = status.rebuild if status and self._is_wanted(status) else None
 
     async def _follow(self, processor: BatchProcessor) -> None:
         """Apply the log as it grows; reads the next page while one is being applied."""
@@ -167,21 +202,22 @@ class Worker:
         categories = self._definition.categories or None
         return await self._log.read(self._partition, offset, self._settings.batch_size, categories)
 
-    async def _claim(self) -> Checkpoint | None:
-        return await self._query.claim(self._definition, self._partition, self._owner, self._settings.lease)
+    async def _claim(self, *, force: bool = False) -> Checkpoint | None:
+        lease = self._settings.lease
+        return await self._query.claim(self._definition, self._partition, self._owner, lease, force=force)
 
-    async def _state(self) -> VersionState | None:
+    async def _status(self) -> SubscriptionStatus | None:
         for status in await self._query.statuses(self._definition.name):
             if status.version == self._definition.version:
-                return status.state
+                return status
         return None
 
     async def _has_failure(self) -> bool:
-        return any(
+        status = await self._status()
+        return status is not None and any(
             position.failure is not None
-            for status in await self._query.statuses(self._definition.name)
             for position in status.positions
-            if status.version == self._definition.version and position.checkpoint.partition == self._partition
+            if position.checkpoint.partition == self._partition
         )
 
     async def _pause(self, seconds: float, intervened: asyncio.Event) -> None:
@@ -189,18 +225,3 @@ class Worker:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await intervened.wait()
-
-
-def every_worker(
-    surroundings: Surroundings,
-    log: PartitionReader,
-    subscribers: Sequence[Subscriber],
-    owner: str,
-    settings: WorkerSettings,
-) -> list[Worker]:
-    """Make a worker for every subscriber and partition."""
-    return [
-        Worker(surroundings, log, subscriber, partition, owner, settings)
-        for subscriber in subscribers
-        for partition in log.partitions
-    ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final
 
-from sqlalchemy import Text, delete, insert, inspect, select, text, update
+from sqlalchemy import Text, and_, delete, insert, inspect, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from eventstore.core.checkpoints import SubscriptionStatus, VersionState
@@ -19,7 +19,8 @@ from eventstore.ports import Clock
 from eventstore.sql.changes import announce_look
 from eventstore.sql.columns import POSTGRESQL
 from eventstore.sql.positions import position_status
-from eventstore.sql.schema import checkpoints, dead_letters, deadlines, projections
+from eventstore.sql.rebuilds import rebuild_status
+from eventstore.sql.schema import checkpoints, dead_letters, deadlines, projections, rebuilds
 from eventstore.sql.statements import quoted
 from eventstore.sql.tables import digest, physical_tables
 
@@ -114,9 +115,11 @@ async def accept(connection: AsyncConnection, definition: SubscriptionDefinition
     )
 
 
-async def statuses(connection: AsyncConnection, name: str | None) -> list[SubscriptionStatus]:
-    """Give every known version with its positions, by name and version."""
-    versions = select(projections).order_by(projections.c.name, projections.c.version)
+async def statuses(connection: AsyncConnection, clock: Clock, name: str | None) -> list[SubscriptionStatus]:
+    """Give every known version with its positions and its rebuild, by name and version."""
+    same = and_(projections.c.name == rebuilds.c.name, projections.c.version == rebuilds.c.version)
+    known = select(projections, *(column for column in rebuilds.c if column.name not in ("name", "version")))
+    versions = known.outerjoin_from(projections, rebuilds, same).order_by(projections.c.name, projections.c.version)
     positions = select(checkpoints).order_by(checkpoints.c.name, checkpoints.c.version, checkpoints.c.partition)
     if name is not None:
         versions = versions.where(projections.c.name == name)
@@ -134,6 +137,7 @@ async def statuses(connection: AsyncConnection, name: str | None) -> list[Subscr
             row.fingerprint,
             from_micros(row.changed_at),
             by_version.get((row.name, row.version), ()),
+            rebuild_status(row, clock),
         )
         for row in (await connection.execute(versions)).all()
     ]
@@ -159,7 +163,7 @@ async def switch(
 ) -> None:
     """Make a version live; see `QueryStore.switch`."""
     await lock(connection)
-    known = await statuses(connection, definition.name)
+    known = await statuses(connection, clock, definition.name)
     new = next((status for status in known if status.version == definition.version), None)
     if new is None:
         raise _unknown(definition.name, definition.version)
@@ -201,7 +205,7 @@ async def drop(connection: AsyncConnection, name: str, version: int) -> None:
         raise ConfigurationError(message)
     for relation in _read(known.relations).values():
         await connection.execute(text(f"DROP TABLE {quoted(relation.table)}"))
-    for table in (checkpoints, deadlines, dead_letters, projections):
+    for table in (checkpoints, deadlines, dead_letters, rebuilds, projections):
         await connection.execute(delete(table).where(table.c.name == name, table.c.version == version))
     await announce_look(connection)
 

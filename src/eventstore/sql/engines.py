@@ -29,12 +29,14 @@ class Engines:
 
     Args:
         where: A file, or a URL of SQLAlchemy's for SQLite or PostgreSQL.
+        standstill: Seconds after which PostgreSQL ends a writing transaction in which nothing happens: a process that
+            stands still in the middle of one holds locks that whoever takes over waits for.
 
     Raises:
         ConfigurationError: The address names no supported database, or its driver is missing.
     """
 
-    def __init__(self, where: str) -> None:
+    def __init__(self, where: str, standstill: float) -> None:
         url = _url(where)
         self.label: Final = url.render_as_string(hide_password=True) if url.host else str(url.database or where)
         self.dialect: Final[str] = url.get_backend_name()
@@ -49,12 +51,14 @@ class Engines:
             self._writing = create_async_engine(url, pool_size=_POOL, max_overflow=_POOL, pool_pre_ping=True)
             self._reading = self._writing.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             self._turn = None
+        self._limit: Final = f"SET LOCAL idle_in_transaction_session_timeout = {int(standstill * 1000)}"
 
     @asynccontextmanager
     async def writing(self) -> AsyncGenerator[AsyncConnection, None]:
         """Begin a transaction that may write; commits when the block ends, rolls back when it raises."""
         if self._turn is None:
             async with self._writing.begin() as connection:
+                await connection.exec_driver_sql(self._limit)
                 yield connection
         else:
             async with self._turn, self._writing.begin() as connection:

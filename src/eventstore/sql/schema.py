@@ -1,4 +1,4 @@
-"""The bookkeeping tables: versions, positions, deadlines and dead letters. Times are microseconds since 1970."""
+"""The bookkeeping tables: versions, positions, rebuilds, deadlines and dead letters; times are microseconds since 1970."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Final
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Float,
     Index,
@@ -54,6 +55,24 @@ checkpoints: Final = Table(
     Column("failure_remedy", Text),
     Column("failure_since", BigInteger),
     PrimaryKeyConstraint("name", "version", "partition"),
+)
+
+rebuilds: Final = Table(
+    f"{PREFIX}rebuilds",
+    metadata,
+    Column("name", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("runner", Text, nullable=False),
+    Column("since", BigInteger, nullable=False),
+    Column("lease_until", BigInteger),
+    Column("phase", Text, nullable=False),
+    Column("shared", Boolean, nullable=False),
+    Column("batch_size", Integer, nullable=False),
+    Column("throttle", Float),
+    Column("rate", Float, nullable=False),
+    # JSON: by partition the offsets to begin at and to get to, and the number of events in between.
+    Column("spans", Text, nullable=False),
+    PrimaryKeyConstraint("name", "version"),
 )
 
 deadlines: Final = Table(

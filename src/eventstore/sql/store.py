@@ -16,10 +16,11 @@ from eventstore.core.checkpoints import Checkpoint, DeadLetter, Failure, Subscri
 from eventstore.core.definitions import SubscriptionDefinition
 from eventstore.core.errors import EventStoreError, StoreClosedError
 from eventstore.core.reactions import Deadline
+from eventstore.core.rebuilds import RebuildStatus
 from eventstore.core.records import Partition
 from eventstore.core.rows import Key, Row
 from eventstore.ports import Clock, Move
-from eventstore.sql import catalog, changes, deadlines, positions
+from eventstore.sql import catalog, changes, deadlines, positions, rebuilds
 from eventstore.sql.engines import Engines
 from eventstore.sql.errors import translated
 from eventstore.sql.schema import metadata
@@ -32,13 +33,16 @@ class SqlQueryStore:
     Args:
         where: A file, or a `postgresql://` URL.
         clock: For leases and times.
+        standstill: Seconds after which PostgreSQL ends a batch's transaction in which nothing happens, so that a
+            process that stands still does not hold up the one that takes over. A process manager's commands are
+            executed meanwhile.
 
     Raises:
         ConfigurationError: The address names no supported database, or its driver is missing.
     """
 
-    def __init__(self, where: str, *, clock: Clock) -> None:
-        self._engines: Final = Engines(where)
+    def __init__(self, where: str, *, clock: Clock, standstill: float = 15.0) -> None:
+        self._engines: Final = Engines(where, standstill)
         self._clock: Final = clock
         self._label: Final = self._engines.label
         self._rows: Final = RowsByVersion(self._engines.dialect)
@@ -92,7 +96,7 @@ class SqlQueryStore:
         """Make a version known; see `QueryStore.register`."""
         async with self._writing(f"registering {definition.label}") as connection:
             await catalog.register(connection, self._clock, definition, log_id)
-            known = await catalog.statuses(connection, definition.name)
+            known = await catalog.statuses(connection, self._clock, definition.name)
         return next(status for status in known if status.version == definition.version)
 
     async def accept(self, definition: SubscriptionDefinition) -> None:
@@ -106,7 +110,7 @@ class SqlQueryStore:
 
     async def _statuses(self, name: str | None) -> Sequence[SubscriptionStatus]:
         async with self.reading("reading positions") as connection:
-            return await catalog.statuses(connection, name)
+            return await catalog.statuses(connection, self._clock, name)
 
     async def deadlines(
         self, definition: SubscriptionDefinition, partition: Partition, until: datetime, limit: int
@@ -161,6 +165,16 @@ class SqlQueryStore:
         async with self._writing("reporting a failure") as connection:
             await positions.report(connection, checkpoint, failure)
 
+    async def hold_rebuild(self, definition: SubscriptionDefinition, rebuild: RebuildStatus, lease: float) -> None:
+        """Be the one who rebuilds a version; see `QueryStore.hold_rebuild`."""
+        async with self._writing(f"rebuilding {definition.label}") as connection:
+            await rebuilds.hold(connection, self._clock, definition, rebuild, lease)
+
+    async def let_go_rebuild(self, definition: SubscriptionDefinition, runner: str) -> None:
+        """Let others rebuild it; see `QueryStore.let_go_rebuild`."""
+        async with self._writing(f"no longer rebuilding {definition.label}") as connection:
+            await rebuilds.let_go(connection, definition, runner)
+
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[SqlTransaction, None]:
         """Begin a worker's transaction; see `QueryStore.transaction`."""
@@ -172,8 +186,8 @@ class SqlQueryStore:
         """Give a view of one moment; see `QueryStore.snapshot`."""
         async with self.reading("comparing rows") as connection:
             # The moment is that of the first query: have it now.
-            await catalog.statuses(connection, "")
-            yield SqlRowReader(connection, self._label)
+            await catalog.statuses(connection, self._clock, "")
+            yield SqlRowReader(connection, self._clock, self._label)
 
     async def row(self, definition: SubscriptionDefinition, key: Key) -> Row | None:
         """Give one row; see `QueryStore.row`."""

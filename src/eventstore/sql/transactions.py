@@ -122,14 +122,15 @@ class SqlTransaction:
 class SqlRowReader:
     """Implements `RowReader` on a transaction that sees one moment."""
 
-    def __init__(self, connection: AsyncConnection, label: str) -> None:
+    def __init__(self, connection: AsyncConnection, clock: Clock, label: str) -> None:
         self._connection: Final = connection
+        self._clock: Final = clock
         self._label: Final = label
 
     async def checkpoints(self, name: str, version: int) -> dict[Partition, Checkpoint]:
         """Give the positions; see `RowReader.checkpoints`."""
         with translated(self._label, "reading positions"):
-            known = await catalog.statuses(self._connection, name)
+            known = await catalog.statuses(self._connection, self._clock, name)
         return {
             position.checkpoint.partition: position.checkpoint
             for status in known

@@ -123,6 +123,11 @@ class SqliteLog:
             raise StoreClosedError(message)
         return self._log_id
 
+    @property
+    def sharing(self) -> None:
+        """None: leases decide which process works."""
+        return None
+
     def exists(self) -> bool:
         """Tell whether the file is there."""
         return self.path.exists()

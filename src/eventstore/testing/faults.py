@@ -15,6 +15,7 @@ from eventstore.ports import (
     CommitOutcome,
     EventLog,
     Page,
+    PartitionSharing,
     StreamCommit,
     StreamQuery,
     StreamSummary,
@@ -82,6 +83,11 @@ class FaultyLog:
     def channel(self) -> CommandChannel | None:
         """That of the log behind."""
         return self._log.channel
+
+    @property
+    def sharing(self) -> PartitionSharing | None:
+        """That of the log behind."""
+        return self._log.sharing
 
     def exists(self) -> bool:
         """Ask the log behind."""

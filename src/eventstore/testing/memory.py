@@ -19,6 +19,7 @@ from eventstore.ports import (
     Conflicted,
     Duplicated,
     Page,
+    PartitionSharing,
     StreamCommit,
     StreamQuery,
     StreamSummary,
@@ -64,6 +65,11 @@ class MemoryLog:
     @property
     def channel(self) -> CommandChannel | None:
         """None: whoever has the object may write."""
+        return None
+
+    @property
+    def sharing(self) -> PartitionSharing | None:
+        """None: leases decide who works on which partition."""
         return None
 
     def exists(self) -> bool:

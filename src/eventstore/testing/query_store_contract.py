@@ -15,6 +15,7 @@ from eventstore.core.completeness import EMPTY_HASH
 from eventstore.core.definitions import SubscriptionDefinition
 from eventstore.core.errors import ConfigurationError, OwnershipLostError
 from eventstore.core.reactions import Deadline
+from eventstore.core.rebuilds import RebuildStatus, Span
 from eventstore.core.rows import Key, Row
 from eventstore.ports import Move, QueryStore
 
@@ -36,6 +37,12 @@ def codes(row: Row) -> tuple[str, int]:
     """Give a row's key."""
     assert isinstance(row, Count)
     return row.shop, row.day
+
+
+def rebuild_by(runner: str) -> RebuildStatus:
+    """Give a rebuild that runs."""
+    since = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    return RebuildStatus(runner, since, True, "building", True, {"0": Span(3, 9, 5)}, 100, throttle=2.5)
 
 
 class QueryStoreContract:
@@ -295,3 +302,34 @@ class QueryStoreContract:
                     await transaction.discard(kept.id)
             assert await store.dead_letters() == []
         assert replace(kept, id=0) == letter
+
+    async def test_one_process_at_a_time_rebuilds_a_version_and_everybody_sees_how_it_stands(self) -> None:
+        async with self.open_store() as store:
+            await store.register(VERSION_1, "log")
+            await store.register(VERSION_2, "log")
+            first = rebuild_by("first")
+            await store.hold_rebuild(VERSION_2, first, 60)
+            with pytest.raises(
+                OwnershipLostError, match="counts v2 is being rebuilt by first since 2026-01-02 03:04:05"
+            ):
+                await store.hold_rebuild(VERSION_2, rebuild_by("second"), 60)
+            further = replace(first, phase="verifying", shared=False, rate=7.5)
+            await store.hold_rebuild(VERSION_2, further, 60)
+            shown = [status.rebuild for status in await store.statuses("counts")]
+            assert shown == [None, further]
+
+    async def test_a_rebuild_that_was_let_go_or_gave_no_sign_of_life_can_be_taken_over(self) -> None:
+        async with self.open_store() as store:
+            await store.register(VERSION_1, "log")
+            await store.register(VERSION_2, "log")
+            await store.hold_rebuild(VERSION_2, rebuild_by("first"), 60)
+            await store.let_go_rebuild(VERSION_2, "first")
+            assert [s.rebuild.running for s in await store.statuses() if s.rebuild] == [False]
+            await store.hold_rebuild(VERSION_2, rebuild_by("second"), 0.01)
+            await store.let_go_rebuild(VERSION_2, "first")  # it is no longer the first's
+            await asyncio.sleep(0.02)
+            await store.hold_rebuild(VERSION_2, rebuild_by("third"), 60)
+            assert [s.rebuild.runner for s in await store.statuses() if s.rebuild] == ["third"]
+            await store.drop("counts", 2)
+            await store.register(VERSION_2, "log")
+            assert [status.rebuild for status in await store.statuses()] == [None, None]

@@ -1,0 +1,264 @@
+"""Workers that are killed, paused, cut off from their database and rebalanced apply every event exactly once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import sys
+import time
+from collections import Counter as Tally
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from eventstore import EventStore
+from eventstore.core.checkpoints import Checkpoint
+from eventstore.core.records import Partition, StoredEvent
+from eventstore.ports import QueryStore
+from eventstore.testing.postgres import fresh_database
+from tests.campaigns.worker_judge import Shown, differences, folded
+from tests.campaigns.workers import Notes, Place, Totals
+from tests.write.domain import Count, Counter
+
+pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
+MEMBERS = 3
+STREAMS = 24
+NOTES = 5
+WRITERS = 8
+PAUSE_SECONDS = 0.05
+
+
+@dataclass
+class Crew:
+    """The processes, and what was done to them."""
+
+    nursery: asyncio.subprocess.Process
+    place: Place
+    database: str
+    chance: random.Random
+    pids: list[int] = field(default_factory=list)
+    done: Tally[str] = field(default_factory=Tally)
+    waking: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def start(self) -> int:
+        assert self.nursery.stdin is not None
+        assert self.nursery.stdout is not None
+        self.nursery.stdin.write(b"start\n")
+        pid = int(await self.nursery.stdout.readline())
+        self.pids.append(pid)
+        return pid
+
+    async def kill(self) -> None:
+        """One dies at once, and another one is started."""
+        pid = self.pids.pop(self.chance.randrange(len(self.pids)))
+        os.kill(pid, signal.SIGKILL)
+        await self.start()
+
+    async def pause(self) -> None:
+        """One stands still until the others have its partitions, then goes on for a while, and is killed then."""
+        pid = self.pids.pop(self.chance.randrange(len(self.pids)))
+        os.kill(pid, signal.SIGSTOP)
+        await self.start()
+
+        async def wake() -> None:
+            await asyncio.sleep(self.place.session_seconds + self.chance.uniform(0.5, 2))
+            os.kill(pid, signal.SIGCONT)
+            await asyncio.sleep(self.chance.uniform(0.5, 3))
+            os.kill(pid, signal.SIGKILL)
+
+        self.waking.add(asyncio.create_task(wake()))
+
+    async def rebalance(self) -> None:
+        """One joins and another one leaves in order, before the group has come to rest."""
+        await self.start()
+        os.kill(self.pids.pop(0), signal.SIGTERM)
+
+    async def cut(self) -> None:
+        """The database ends every connection."""
+        connection = await asyncpg.connect(self.database.replace("+asyncpg", ""))
+        try:
+            await connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        finally:
+            await connection.close()
+
+    async def disturb(self, rounds: int) -> None:
+        """Do so many things in random order.
+
+        On PostgreSQL half of them are kills, a fifth pauses and rebalances each, a tenth cuts. A process that stands
+        still in the middle of a batch holds the only write lock of an SQLite file, so there are no pauses there.
+        """
+        ten = [*[self.kill] * 5, *[self.pause] * 2, *[self.rebalance] * 2, self.cut]
+        if not self.database:
+            ten = [*[self.kill] * 7, *[self.rebalance] * 3]
+        kinds = ten * (rounds // 10)
+        self.chance.shuffle(kinds)
+        for kind in kinds:
+            self.done[kind.__name__] += 1
+            await kind()
+            await asyncio.sleep(self.chance.uniform(0, 0.8))
+        await asyncio.gather(*self.waking)
+
+    async def stop(self) -> None:
+        """End all in order, and wait until they have."""
+        for pid in self.pids:
+            os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + 30
+        while any(Path(f"/proc/{pid}").exists() for pid in self.pids):
+            assert time.monotonic() < deadline, "a worker does not stop"
+            await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def crew_on(place: Place, database: str, seed: int) -> AsyncGenerator[Crew]:
+    nursery = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.campaigns.workers", json.dumps(asdict(place)), place.directory,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    crew = Crew(nursery, place, database, random.Random(seed))
+    try:
+        for _ in range(MEMBERS):
+            await crew.start()
+        yield crew
+    finally:
+        for task in crew.waking:
+            task.cancel()
+        assert nursery.stdin is not None
+        nursery.stdin.close()
+        await nursery.wait()
+
+
+@asynccontextmanager
+async def writing(store: EventStore, chance: random.Random, size: int) -> AsyncGenerator[None]:
+    """Have commands of 1 to `size` events executed all the time."""
+
+    async def write() -> None:
+        while True:
+            command = Count(
+                by=chance.choice([1, -1, 3]), times=chance.randint(1, size), note=f"n{chance.randrange(NOTES)}"
+            )
+            await store.execute(Counter, f"s{chance.randrange(STREAMS)}", command)
+            await asyncio.sleep(PAUSE_SECONDS)
+
+    writers = [asyncio.create_task(write()) for _ in range(WRITERS)]
+    try:
+        yield
+    finally:
+        for writer in writers:
+            writer.cancel()
+        for found in await asyncio.gather(*writers, return_exceptions=True):
+            assert isinstance(found, asyncio.CancelledError), found
+
+
+async def shown(store: EventStore) -> Shown:
+    return Shown(
+        {row.counter: row for row in await store.read_model(Totals).all()},
+        {row.note: row for row in await store.read_model(Notes).all()},
+    )
+
+
+async def plant(store: EventStore, query: QueryStore, copies: Callable[[StoredEvent], list[StoredEvent]]) -> Partition:
+    """Move over a new event as if it were another number of them."""
+    done = await store.execute(Counter, f"planted-{uuid4().hex[:4]}", Count(note="planted"))
+    ((partition, end),) = done.token.positions.items()
+    before: Checkpoint | None = await query.claim(Totals.definition, partition, "planter", 60, force=True)
+    assert before is not None
+    page = await store.log.read(partition, before.next_offset, 10)
+    async with query.transaction() as transaction:
+        await transaction.advance(before, before.after(copies(page.events[-1]), end))
+    return partition
+
+
+async def judge(store: EventStore, place: Place) -> int:
+    """Check every promise, and that broken ones would be noticed; gives the number of events."""
+    topic = f"{place.prefix}.counter.events"
+    expected, found = await asyncio.to_thread(folded, place.bootstrap, topic), await shown(store)
+    assert differences(expected, found) == []
+    assert [result for result in await store.audit() if not result.clean] == []
+
+    query = store._opened_query_store
+    assert query is not None
+    skipped = await plant(store, query, lambda event: [])
+    while (doubled := await plant(store, query, lambda event: [event, event])) == skipped:
+        skipped = await plant(store, query, lambda event: [])
+    verdicts = {result.partition: result.verdict for result in await store.audit(Totals) if not result.clean}
+    assert "skipped" in verdicts[skipped]
+    assert "too many" in verdicts[doubled] or "other events" in verdicts[doubled]
+    planted = await asyncio.to_thread(folded, place.bootstrap, topic)
+    assert len(differences(planted, await shown(store))) >= 2
+    one = next(iter(expected.totals.values()))
+    assert differences(
+        expected, found._replace(totals={**found.totals, one.counter: one.model_copy(update={"total": 0.5})})
+    )
+    return sum(row.events for row in expected.totals.values())
+
+
+async def disturb_and_judge(place: Place, database: str, rounds: int, size: int) -> str:
+    seed = int(os.environ.get("SEED", random.randrange(2**32)))
+    print(f"seed {seed}, {place.directory}")
+    async with place.store(serve=True) as store, crew_on(place, database, seed) as crew:
+        began = time.monotonic()
+        async with writing(store, random.Random(seed + 1), size):
+            await asyncio.sleep(1)
+            await crew.disturb(rounds)
+        disturbed = time.monotonic() - began
+        for projection in (Totals, Notes):
+            await store.wait_for(projection, await store.present(), timeout=180)
+        await crew.stop()
+        events = await judge(store, place)
+    faults = ", ".join(f"{count} x {kind}" for kind, count in sorted(crew.done.items()))
+    return (
+        f"{rounds} faults in {disturbed:,.0f} s ({faults}; {effects(place)}), {events:,} events, "
+        "0 differences, audit clean"
+    )
+
+
+def effects(place: Place) -> str:
+    """Count what workers noticed and lived to tell; a defect is none of it."""
+    said = "".join(log.read_text() for log in Path(place.directory).glob("worker-*.log"))
+    assert "a defect stopped the worker" not in said
+    assert "a worker ended" not in said
+    return f"{said.count('trying again in')} batches tried again"
+
+
+def place_on(bootstrap: str, directory: Path, query_store: str) -> Place:
+    return Place(bootstrap, f"c{uuid4().hex[:10]}", str(directory), query_store)
+
+
+@pytest.mark.timeout(120)
+async def test_workers_that_are_disturbed_apply_every_event_once(
+    tmp_path: Path, kafka_bootstrap: str, postgres_database: str
+) -> None:
+    place = place_on(kafka_bootstrap, tmp_path, postgres_database)
+    print(await disturb_and_judge(place, postgres_database, rounds=10, size=20))
+
+
+@pytest.mark.campaign
+async def test_a_thousand_disturbances_of_workers(tmp_path: Path, kafka_bootstrap: str, postgres_url: str) -> None:
+    started = time.monotonic()
+    for run in range(int(os.environ.get("RUNS", "10"))):
+        directory = tmp_path / f"{run}"
+        directory.mkdir()
+        async with fresh_database(postgres_url) as database:
+            place = replace(place_on(kafka_bootstrap, directory, database), batch_size=200, slowness=0.00005)
+            said = await disturb_and_judge(place, database, rounds=100, size=100)
+        print(f"{said}; {time.monotonic() - started:,.0f} s so far", flush=True)
+
+
+@pytest.mark.campaign
+async def test_hundreds_of_killed_workers_on_sqlite(tmp_path: Path, kafka_bootstrap: str) -> None:
+    for run in range(int(os.environ.get("RUNS", "2"))):
+        directory = tmp_path / f"{run}"
+        directory.mkdir()
+        place = replace(place_on(kafka_bootstrap, directory, str(directory / "read.db")), batch_size=200, slowness=0.0)
+        print(await disturb_and_judge(place, "", rounds=100, size=50), flush=True)
