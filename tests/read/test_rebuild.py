@@ -112,6 +112,35 @@ async def test_readers_of_the_view_see_the_old_version_until_the_switch(tmp_path
     assert after == [("0", "OWNER-0", 0, 0), ("1", "OWNER-1", 0, 0)]
 
 
+async def rows_seen_by_a_poller(path: Path, query_store: str | None) -> list[list[str]]:
+    """Rebuild with other rows while somebody reads the view again and again; gives what they read."""
+    async with store_of(path, Accounts, query_store=query_store) as store:
+        await fill(store, accounts=7, deposits=20)
+        await caught_up(store, Accounts)
+    async with store_of(path, RicherAccounts, query_store=query_store) as store:
+        rebuilding = asyncio.create_task(store.rebuild(RicherAccounts, RebuildOptions(verify=False, batch_size=10)))
+        seen: list[list[str]] = []
+        while not (rebuilding.done() and seen[-1][0].isupper()):
+            seen.append([owner for (owner,) in await query(store, "SELECT owner FROM accounts ORDER BY owner")])
+        await rebuilding
+    return seen
+
+
+def is_switched_at_once(seen: list[list[str]]) -> bool:
+    old = sorted(f"owner-{number % 3}" for number in range(7))
+    new = sorted(f"OWNER-{number % 3}" for number in range(7) if number != 3)
+    switched = seen.index(new)
+    return switched > 5 and seen == [old] * switched + [new] * (len(seen) - switched)
+
+
+async def test_a_reader_sees_the_old_rows_then_the_new_ones_and_never_a_mixture(tmp_path: Path) -> None:
+    assert is_switched_at_once(await rows_seen_by_a_poller(tmp_path, None))
+
+
+async def test_a_reader_of_postgresql_never_sees_a_mixture(tmp_path: Path, postgres_database: str) -> None:
+    assert is_switched_at_once(await rows_seen_by_a_poller(tmp_path, postgres_database))
+
+
 async def test_unexpected_differences_are_listed_by_kind_and_keep_the_old_version_live(tmp_path: Path) -> None:
     async with opened(tmp_path, Accounts) as store:
         await fill(store, accounts=5, deposits=1)
@@ -234,6 +263,28 @@ async def test_a_throttled_rebuild_keeps_to_its_rate(tmp_path: Path) -> None:
         result = await store.rebuild(NewAccounts, RebuildOptions(batch_size=10, throttle=100))
 
     assert result.seconds >= 0.5
+
+
+async def test_a_rebuild_rests_to_keep_to_its_share_of_the_time(tmp_path: Path) -> None:
+    async with opened(tmp_path, Accounts) as store:
+        await fill(store, accounts=5, deposits=39)
+        await caught_up(store, Accounts)
+    async with opened(tmp_path, NewAccounts) as store:
+        result = await store.rebuild(NewAccounts, RebuildOptions(verify=False, batch_size=50, cpu_share=0.01))
+
+    assert result.switched
+    assert result.seconds >= 0.5  # three rests, after transactions of no less than two milliseconds each
+
+
+@pytest.mark.parametrize("share", [0, -1, 1.5])
+def test_a_share_that_is_none_is_refused(share: float) -> None:
+    with pytest.raises(ConfigurationError, match=r"give a share above 0 and up to 1, for example 0\.25"):
+        RebuildOptions(cpu_share=share)
+
+
+def test_a_rate_that_is_none_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="throttle=0: give events per second above 0"):
+        RebuildOptions(throttle=0)
 
 
 async def test_a_second_rebuild_is_refused_with_who_runs_the_first(tmp_path: Path) -> None:

@@ -35,6 +35,9 @@ def rebuild(  # noqa: PLR0913 - one parameter per option of the command
         typer.Option(help="A wanted difference: missing, extra, changed, changed:COLUMN or keys; can be repeated."),
     ] = None,
     throttle: Annotated[float | None, typer.Option(min=0.001, help="At most so many events per second.")] = None,
+    cpu_share: Annotated[
+        float | None, typer.Option(min=0.001, max=1, help="At most this share of the time of each process that builds.")
+    ] = None,
     verify: Annotated[bool, typer.Option(help="Compare with the live version row by row.")] = True,
     switch: Annotated[bool, typer.Option(help="Make the new version live at the end.")] = True,
     batch_size: Annotated[int, typer.Option(min=1, help="Events per transaction: what a kill can cost.")] = 5_000,
@@ -43,7 +46,7 @@ def rebuild(  # noqa: PLR0913 - one parameter per option of the command
 ) -> None:
     """Build this code's version of a read model beside the live one, verify it, and switch."""
     session = session_of(context)
-    options = RebuildOptions(frozenset(expect or ()), verify, switch, throttle, batch_size)
+    options = RebuildOptions(frozenset(expect or ()), verify, switch, throttle, batch_size, cpu_share)
 
     async def work() -> None:
         async with session.opened() as store:

@@ -70,6 +70,7 @@ class RebuildStatus:
         spans: What there is to do, by partition.
         batch_size: Events per transaction.
         throttle: At most so many events per second, all builders together; None for as fast as it goes.
+        cpu_share: At most this share of the time of every process that builds, up to 1; None for all of it.
         rate: Events per second, when the runner last told; 0 until it knows.
     """
 
@@ -81,6 +82,7 @@ class RebuildStatus:
     spans: Mapping[Partition, Span]
     batch_size: int
     throttle: float | None = None
+    cpu_share: float | None = None
     rate: float = 0.0
 
     @property

@@ -21,6 +21,7 @@ from eventstore.core.projections import EventAt, HandlerFailedError
 from eventstore.core.records import Recorded, StoredEvent
 from eventstore.core.registry import TypeRegistry
 from eventstore.ports import Clock, QueryStore, QueryTransaction
+from eventstore.read.pacing import Pace
 from eventstore.read.progress import Progress
 from eventstore.read.subscribers import Subscriber
 
@@ -38,6 +39,7 @@ class Surroundings:
         clock: For times, waits and rates.
         progress: Is told about every move.
         turns: Bounds how many batches are written at the same time.
+        pace: Lets rebuilds rest.
     """
 
     query: QueryStore
@@ -45,6 +47,7 @@ class Surroundings:
     clock: Clock
     progress: Progress
     turns: asyncio.Semaphore
+    pace: Pace
 
 
 class BatchProcessor:

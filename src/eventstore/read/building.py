@@ -21,6 +21,7 @@ class Builder:
 
     def __init__(self, surroundings: Surroundings, log: PartitionReader, subscriber: Subscriber) -> None:
         self._clock: Final = surroundings.clock
+        self._pace: Final = surroundings.pace
         self._log: Final = log
         self._categories: Final = subscriber.definition.categories or None
 
@@ -33,7 +34,7 @@ class Builder:
             rebuild: Says how large batches are and how fast they may follow.
 
         Returns:
-            How many events were read.
+            How many events were read; none if it has to rest first.
 
         Raises:
             ProjectionFailedError: An event failed.
@@ -41,20 +42,24 @@ class Builder:
             StoreUnavailableError: The query store is out of reach.
             LogUnavailableError: The log cannot be read now.
         """
-        began, throttle = self._clock.monotonic(), _share(rebuild)
+        if not await self._pace.turn():
+            return 0
+        began, throttle = self._clock.monotonic(), _throttle(rebuild)
         position = processor.checkpoint
         # Never much longer than a second, so that leases are renewed and a pause is noticed.
         size = rebuild.batch_size if throttle is None else max(1, min(rebuild.batch_size, int(throttle)))
         page = await self._log.read(position.partition, position.next_offset, size, self._categories)
         events = [event for event in page.events if event.offset < target]
         await processor.process(events, min(page.next_offset, target))
+        spent = self._clock.monotonic() - began
+        if rebuild.cpu_share is not None:
+            self._pace.spent(spent, rebuild.cpu_share)
         if throttle is not None:
-            spent = self._clock.monotonic() - began
             await self._clock.sleep(max(0.0, len(events) / throttle - spent))
         return len(events)
 
 
-def _share(rebuild: RebuildStatus) -> float | None:
+def _throttle(rebuild: RebuildStatus) -> float | None:
     """Give the events per second of one partition: each is built by somebody else if workers take part."""
     if rebuild.throttle is None or not rebuild.shared:
         return rebuild.throttle

@@ -23,6 +23,7 @@ from eventstore.read.batches import Surroundings
 from eventstore.read.crew import Crew
 from eventstore.read.dead_letters import DeadLetters
 from eventstore.read.lag import Lag, Lags
+from eventstore.read.pacing import Pace
 from eventstore.read.planning import RebuildPlan, plan
 from eventstore.read.preview import Preview
 from eventstore.read.progress import Progress
@@ -65,7 +66,9 @@ class QuerySide:
         self._progress: Final = Progress()
         self._watcher: Final = Watcher(query, self._progress, environment.clock)
         turns = asyncio.Semaphore(settings.concurrency)
-        self._surroundings: Final = Surroundings(query, registry, environment.clock, self._progress, turns)
+        self._surroundings: Final = Surroundings(
+            query, registry, environment.clock, self._progress, turns, Pace(environment.clock)
+        )
         self._subscribers: Final[dict[str, Subscriber]] = {}
         self._unbuilt: Final = UnbuiltRows(log, registry, query)
         self._working: Final[set[str]] = set()

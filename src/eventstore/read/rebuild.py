@@ -9,7 +9,7 @@ from typing import Final
 
 from eventstore.background import Background, finished
 from eventstore.core.checkpoints import SubscriptionStatus
-from eventstore.core.errors import OwnershipLostError, ProjectionFailedError
+from eventstore.core.errors import ConfigurationError, OwnershipLostError, ProjectionFailedError
 from eventstore.core.rebuilds import Phase, RebuildProgress, RebuildStatus, Span
 from eventstore.core.records import Partition
 from eventstore.ports import EventLog
@@ -36,6 +36,10 @@ class RebuildOptions:
         switch: Make the new version live at the end.
         throttle: At most so many events per second; None for as fast as it goes.
         batch_size: Events per transaction: what a kill can cost.
+        cpu_share: At most this share of the time of each process that builds; None for all of it.
+
+    Raises:
+        ConfigurationError: A limit is none.
     """
 
     expected: frozenset[str] = frozenset()
@@ -43,6 +47,16 @@ class RebuildOptions:
     switch: bool = True
     throttle: float | None = None
     batch_size: int = _BATCH
+    cpu_share: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        if self.throttle is not None and self.throttle <= 0:
+            message = f"throttle={self.throttle:g}: give events per second above 0, or None for as fast as it goes"
+            raise ConfigurationError(message)
+        if self.cpu_share is not None and not 0 < self.cpu_share <= 1:
+            message = f"cpu_share={self.cpu_share:g}: give a share above 0 and up to 1, for example 0.25"
+            raise ConfigurationError(message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +214,12 @@ class Rebuild:
         options = self._options
         self._processors.clear()
         self._shown = replace(
-            self._shown, since=self._clock.now(), spans={}, batch_size=options.batch_size, throttle=options.throttle
+            self._shown,
+            since=self._clock.now(),
+            spans={},
+            batch_size=options.batch_size,
+            throttle=options.throttle,
+            cpu_share=options.cpu_share,
         )
         await self._query.hold_rebuild(self._definition, self._shown, self._lease)
         heartbeat = Background()

@@ -29,7 +29,7 @@ async def hold(
     values: dict[str, Any] = {
         "runner": rebuild.runner, "since": to_micros(rebuild.since), "lease_until": now + int(lease * _MICROS),
         "phase": rebuild.phase, "shared": rebuild.shared, "batch_size": rebuild.batch_size,
-        "throttle": rebuild.throttle, "rate": rebuild.rate,
+        "throttle": rebuild.throttle, "cpu_share": rebuild.cpu_share, "rate": rebuild.rate,
         "spans": json.dumps({partition: astuple(span) for partition, span in rebuild.spans.items()}),
     }  # fmt: skip
     free = or_(table.runner == rebuild.runner, table.lease_until.is_(None), table.lease_until <= now)
@@ -70,6 +70,7 @@ def rebuild_status(row: Any, clock: Clock) -> RebuildStatus | None:
         {partition: Span(*span) for partition, span in json.loads(row.spans).items()},
         row.batch_size,
         row.throttle,
+        row.cpu_share,
         row.rate,
     )
 

@@ -69,6 +69,7 @@ rebuilds: Final = Table(
     Column("shared", Boolean, nullable=False),
     Column("batch_size", Integer, nullable=False),
     Column("throttle", Float),
+    Column("cpu_share", Float),
     Column("rate", Float, nullable=False),
     # JSON: by partition the offsets to begin at and to get to, and the number of events in between.
     Column("spans", Text, nullable=False),

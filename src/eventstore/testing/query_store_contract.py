@@ -42,7 +42,7 @@ def codes(row: Row) -> tuple[str, int]:
 def rebuild_by(runner: str) -> RebuildStatus:
     """Give a rebuild that runs."""
     since = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-    return RebuildStatus(runner, since, True, "building", True, {"0": Span(3, 9, 5)}, 100, throttle=2.5)
+    return RebuildStatus(runner, since, True, "building", True, {"0": Span(3, 9, 5)}, 100, throttle=2.5, cpu_share=0.5)
 
 
 class QueryStoreContract:
