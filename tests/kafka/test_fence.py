@@ -277,7 +277,7 @@ async def test_a_batch_is_written_once_though_the_broker_was_killed_before_it_an
     lost = proxy.on(PRODUCE, "lose answer", times=1)
     node = proxied_kafka.cluster.nodes[0]
     async with asyncio.TaskGroup() as tasks:
-        appending = tasks.create_task(writer.append(records_of(writer, "a", "b"), soon(30)))
+        appending = tasks.create_task(writer.append(records_of(writer, "a", "b"), soon(60)))  # it has to start
         await lost.hit()
         while len(await asyncio.to_thread(read_all, proxied_kafka.bootstrap, name.topic)) < 3:
             pass
@@ -479,7 +479,8 @@ async def test_a_topic_that_is_gone_is_named_in_the_error(wire: Wire, name: Part
     admin = AdminClient({"bootstrap.servers": bootstrap})
     admin.delete_topics([name.topic])[name.topic].result(15)
     with pytest.raises((LogUnavailableError, AppendInDoubtError), match=r"UNKNOWN_TOPIC_OR_PARTITION|no known leader"):
-        await writer.append(records_of(writer, "a"), soon(1))
+        while True:  # the controller has deleted it; the partition's leader hears of that a little later
+            await writer.append(records_of(writer, "a"), soon(1))
 
 
 @pytest.mark.campaign
