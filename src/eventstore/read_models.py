@@ -12,6 +12,7 @@ from eventstore.core.errors import ConfigurationError
 from eventstore.core.projections import Projection
 from eventstore.core.registry import TypeRegistry
 from eventstore.core.rows import Row
+from eventstore.environment import Environment
 from eventstore.ports import Clock, EventLog, QueryStore
 from eventstore.read.query_side import QuerySide
 from eventstore.read.worker import WorkerSettings
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 R = TypeVar("R", bound=Row)
 
 
-def query_store_at(where: str | PathLike[str] | QueryStore, clock: Clock) -> QueryStore:
+def query_store_at(where: str | PathLike[str] | QueryStore, clock: Clock, name: str) -> QueryStore:
     """Give the query store of a file or URL, not opened yet, or the given one.
 
     Raises:
@@ -32,20 +33,26 @@ def query_store_at(where: str | PathLike[str] | QueryStore, clock: Clock) -> Que
     if isinstance(where, str | PathLike):
         from eventstore.sql.store import SqlQueryStore  # noqa: PLC0415 - SQLAlchemy only when it is used
 
-        return SqlQueryStore(os.fspath(where), clock=clock)
+        return SqlQueryStore(os.fspath(where), clock=clock, name=name)
     return where
 
 
-def query_side_over(log: EventLog, query_store: QueryStore, registry: TypeRegistry, settings: Settings) -> QuerySide:
+def process_name(environment: Environment) -> str:
+    """Name this process, for others to see who works on what; another name each time."""
+    return f"{socket.gethostname()}:{os.getpid()}:{environment.entropy.bits(32):08x}"
+
+
+def query_side_over(
+    log: EventLog, query_store: QueryStore, registry: TypeRegistry, settings: Settings, name: str
+) -> QuerySide:
     """Give the query side of an open log and an open query store, with nothing registered yet."""
-    environment = settings.environment
     return QuerySide(
         log,
         query_store,
         registry,
-        environment,
+        settings.environment,
         WorkerSettings(batch_size=settings.batch_size, lease=settings.lease, concurrency=settings.concurrency),
-        f"{socket.gethostname()}:{os.getpid()}:{environment.entropy.bits(32):08x}",
+        name,
     )
 
 

@@ -24,7 +24,7 @@ from eventstore.core.streams import stream_id
 from eventstore.ports import EventLog, QueryStore, StreamQuery
 from eventstore.queries import Queries
 from eventstore.read.query_side import QuerySide
-from eventstore.read_models import query_side_over, query_store_at, read_model_in
+from eventstore.read_models import process_name, query_side_over, query_store_at, read_model_in
 from eventstore.settings import Settings
 from eventstore.write.command_side import CommandSide
 from eventstore.write.pending import Committed
@@ -111,13 +111,14 @@ class EventStore(Queries):
             resources.push_async_callback(commands.close)
             self._command_side = commands
             if self.application.has_read_models:
-                self._opened_query_store = await resources.enter_async_context(self._query_store())
-                self._read_side = await self._open_read_side(self._opened_query_store, resources)
+                name = process_name(environment)
+                self._opened_query_store = await resources.enter_async_context(self._query_store(name))
+                self._read_side = await self._open_read_side(self._opened_query_store, name, resources)
             self._resources = resources.pop_all()
         return self
 
-    async def _open_read_side(self, query_store: QueryStore, resources: AsyncExitStack) -> QuerySide:
-        side = query_side_over(self.log, query_store, self.application.registry, self.settings)
+    async def _open_read_side(self, query_store: QueryStore, name: str, resources: AsyncExitStack) -> QuerySide:
+        side = query_side_over(self.log, query_store, self.application.registry, self.settings, name)
         await side.register(self.application.subscribers(self._send))
         resources.push_async_callback(side.close)
         if self.settings.workers:
@@ -322,9 +323,9 @@ class EventStore(Queries):
             send.aggregate, send.id, send.command, command_id=outgoing.command_id, caused_by=outgoing.cause
         )
 
-    def _query_store(self) -> QueryStore:
+    def _query_store(self, name: str = "") -> QueryStore:
         assert self._where is not None  # noqa: S101 - refused in __init__
-        return query_store_at(self._where, self.settings.environment.clock)
+        return query_store_at(self._where, self.settings.environment.clock, name)
 
 
 def _not_open() -> StoreClosedError:

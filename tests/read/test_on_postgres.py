@@ -86,6 +86,28 @@ async def test_a_worker_that_stands_still_in_a_transaction_does_not_hold_up_the_
         assert (taken.next_offset, await other.rows(definition, None, 10)) == (0, [])
 
 
+async def test_taking_over_by_force_ends_what_the_former_owner_has_begun_and_does_not_go_on_with(
+    postgres_database: str,
+) -> None:
+    definition = Owners.definition
+    async with (
+        SqlQueryStore(postgres_database, clock=SystemClock(), name="zombie") as standing,
+        SqlQueryStore(postgres_database, clock=SystemClock(), name="other") as other,
+    ):
+        await standing.register(definition, "log")
+        position = await standing.claim(definition, "0", "zombie/rebuild", 60)
+        assert position is not None
+        with pytest.raises(StoreUnavailableError):
+            async with standing.transaction() as transaction:
+                await transaction.write(definition, {("ann",): OwnerRow(owner="ann")})
+                await transaction.advance(position, moved(position))
+                await asyncio.sleep(1.1)  # it stands still
+                async with asyncio.timeout(5):
+                    taken = await other.claim(definition, "0", "other", 60, force=True)
+        assert taken is not None
+        assert (taken.next_offset, await other.rows(definition, None, 10)) == (0, [])
+
+
 async def test_two_partitions_that_fold_into_one_row_lose_nothing(postgres_database: str) -> None:
     definition = Owners.definition
     async with SqlQueryStore(postgres_database, clock=SystemClock()) as store:

@@ -22,6 +22,7 @@ from eventstore.wal import switch_to_wal
 _READERS: Final = 4
 _POOL: Final = 5
 _BUSY_SECONDS: Final = 30.0
+_LONGEST_NAME: Final = 63
 
 
 class Engines:
@@ -31,12 +32,13 @@ class Engines:
         where: A file, or a URL of SQLAlchemy's for SQLite or PostgreSQL.
         standstill: Seconds after which PostgreSQL ends a writing transaction in which nothing happens: a process that
             stands still in the middle of one holds locks that whoever takes over waits for.
+        name: What PostgreSQL shows as the name of who is connected.
 
     Raises:
         ConfigurationError: The address names no supported database, or its driver is missing.
     """
 
-    def __init__(self, where: str, standstill: float) -> None:
+    def __init__(self, where: str, standstill: float, name: str) -> None:
         url = _url(where)
         self.label: Final = url.render_as_string(hide_password=True) if url.host else str(url.database or where)
         self.dialect: Final[str] = url.get_backend_name()
@@ -48,7 +50,13 @@ class Engines:
             # SQLite has one write lock per file: queueing here is fair, polling for it is not.
             self._turn: asyncio.Lock | None = asyncio.Lock()
         else:
-            self._writing = create_async_engine(url, pool_size=_POOL, max_overflow=_POOL, pool_pre_ping=True)
+            self._writing = create_async_engine(
+                url,
+                pool_size=_POOL,
+                max_overflow=_POOL,
+                pool_pre_ping=True,
+                connect_args={"server_settings": {"application_name": shown_name(name)}},
+            )
             self._reading = self._writing.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             self._turn = None
         self._limit: Final = f"SET LOCAL idle_in_transaction_session_timeout = {int(standstill * 1000)}"
@@ -99,6 +107,11 @@ class Engines:
         if not path.parent.is_dir():
             message = f"{path}: the directory {path.parent} does not exist: create it first"
             raise ConfigurationError(message)
+
+
+def shown_name(name: str) -> str:
+    """Give what PostgreSQL makes of a name: it cuts long ones off."""
+    return name.encode()[:_LONGEST_NAME].decode(errors="ignore")
 
 
 def _url(where: str) -> URL:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, ColumnElement, and_, cast, or_, update
+from sqlalchemy import BigInteger, ColumnElement, and_, cast, or_, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -17,9 +17,11 @@ from eventstore.core.records import from_micros, to_micros
 from eventstore.ports import Clock
 from eventstore.sql.changes import announce_look, announcement
 from eventstore.sql.columns import POSTGRESQL
+from eventstore.sql.engines import shown_name
 from eventstore.sql.schema import checkpoints
 
 _MICROS: Final = 1_000_000
+_STANDSTILL_SECONDS: Final = 1.0
 
 
 def _is(position: Checkpoint) -> ColumnElement[bool]:
@@ -47,6 +49,8 @@ async def claim(
         "name": wanted.name, "version": wanted.version, "partition": wanted.partition, "next_offset": 0,
         "event_count": 0, "event_hash": EMPTY_HASH, "owner": "", "lease": lease,
     }  # fmt: skip
+    if force and dialect is postgresql:
+        await _end_standing_transactions(connection, wanted)
     await connection.execute(dialect.insert(checkpoints).values(start).on_conflict_do_nothing())
     now = to_micros(clock.now())
     table = checkpoints.c
@@ -62,6 +66,24 @@ async def claim(
         return None
     next_offset, event_count, event_hash = found
     return replace(wanted, next_offset=next_offset, event_count=event_count, event_hash=event_hash)
+
+
+async def _end_standing_transactions(connection: AsyncConnection, wanted: Checkpoint) -> None:
+    """End what the former owner's process has begun and does not go on with: it holds locks on rows.
+
+    Were it only slow, it would find its transaction gone, and what was in it is done again by whoever has the position.
+    """
+    former = (await connection.execute(select(checkpoints.c.owner).where(_is(wanted)))).scalar()
+    process = (former or "").partition("/")[0]
+    if process and process != wanted.owner.partition("/")[0]:
+        await connection.execute(
+            text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = :process"
+                " AND datname = current_database() AND usename = current_user AND state = 'idle in transaction'"
+                " AND state_change < clock_timestamp() - make_interval(secs => :seconds)"
+            ),
+            {"process": shown_name(process), "seconds": _STANDSTILL_SECONDS},
+        )
 
 
 async def release(connection: AsyncConnection, position: Checkpoint) -> None:

@@ -33,6 +33,8 @@ class SqlQueryStore:
     Args:
         where: A file, or a `postgresql://` URL.
         clock: For leases and times.
+        name: Of the process, with which the names of its owners begin: on PostgreSQL whoever takes a position over from
+            it by force ends its transactions that stand still.
         standstill: Seconds after which PostgreSQL ends a batch's transaction in which nothing happens, so that a
             process that stands still does not hold up the one that takes over. A process manager's commands are
             executed meanwhile.
@@ -41,8 +43,8 @@ class SqlQueryStore:
         ConfigurationError: The address names no supported database, or its driver is missing.
     """
 
-    def __init__(self, where: str, *, clock: Clock, standstill: float = 15.0) -> None:
-        self._engines: Final = Engines(where, standstill)
+    def __init__(self, where: str, *, clock: Clock, name: str = "", standstill: float = 15.0) -> None:
+        self._engines: Final = Engines(where, standstill, name)
         self._clock: Final = clock
         self._label: Final = self._engines.label
         self._rows: Final = RowsByVersion(self._engines.dialect)
