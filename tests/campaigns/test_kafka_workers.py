@@ -21,6 +21,7 @@ import pytest
 
 from eventstore import EventStore
 from eventstore.core.checkpoints import Checkpoint
+from eventstore.core.errors import EventStoreError
 from eventstore.core.records import Partition, StoredEvent
 from eventstore.ports import QueryStore
 from eventstore.testing.postgres import fresh_database
@@ -147,7 +148,13 @@ async def writing(store: EventStore, chance: random.Random, size: int) -> AsyncG
             command = Count(
                 by=chance.choice([1, -1, 3]), times=chance.randint(1, size), note=f"n{chance.randrange(NOTES)}"
             )
-            await store.execute(Counter, f"s{chance.randrange(STREAMS)}", command)
+            try:
+                await store.execute(Counter, f"s{chance.randrange(STREAMS)}", command)
+            except (
+                EventStoreError
+            ) as error:  # on a busy machine this process may miss its own session; the topic counts
+                if not error.retriable:
+                    raise
             await asyncio.sleep(PAUSE_SECONDS)
 
     writers = [asyncio.create_task(write()) for _ in range(WRITERS)]
