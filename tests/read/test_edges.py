@@ -290,7 +290,7 @@ async def test_a_read_model_being_built_says_how_to_finish(tmp_path: Path) -> No
         await fill(store, accounts=1, deposits=0)
     async with opened(tmp_path, Next) as store:
         with pytest.raises(ReadModelStaleError, match="being built; finish with: eventstore rebuild accounts"):
-            await store.wait_for(Next, await store.present(), timeout=0.05)
+            await store.wait_for(Next, await store.present(), timeout=0.5)
 
 
 async def test_a_worker_survives_a_log_and_a_database_that_are_away_for_a_while(tmp_path: Path) -> None:
