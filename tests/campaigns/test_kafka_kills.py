@@ -31,7 +31,7 @@ async def kill_again_and_again(team: Team, kills: int) -> str:
 
 @pytest.mark.timeout(120)
 async def test_owners_that_are_killed_lose_and_double_nothing(tmp_path: Path, kafka_bootstrap: str) -> None:
-    print(await kill_again_and_again(Team(kafka_bootstrap, tmp_path, Load()), 8))
+    print(await kill_again_and_again(Team(kafka_bootstrap, tmp_path, Load()), 4))
 
 
 @pytest.mark.campaign
