@@ -218,6 +218,16 @@ async def test_a_command_that_another_process_refused_to_write_is_in_doubt_at_it
         assert 3 <= clock.monotonic() - began < 3.1
 
 
+async def test_a_try_that_the_deadline_cuts_short_does_not_hide_why_the_one_before_it_failed() -> None:
+    clock = ManualClock()
+    cluster = Cluster(clock)
+    async with cluster.stores() as (_, other):
+        cluster.member("a").fail("commit", "refuse", "hang")
+        with pytest.raises(AppendOutcomeUnknownError, match="commit was made to fail"):
+            await advancing(clock, other.execute(Counter, "x", Count(), timeout=1))
+        cluster.member("a").released.set()
+
+
 async def test_a_command_that_nobody_answered_is_in_doubt_at_its_deadline() -> None:
     clock = ManualClock()
     cluster = Cluster(clock)

@@ -182,7 +182,7 @@ class GroupCommit:
         if self._clock.monotonic() > pending.deadline:
             request = pending.request
             message = (
-                f"{type(request.command).__name__} on {request.stream} was not executed before its deadline; "
+                f"{type(request.command).__name__} on {request.stream} waited for its turn until its deadline; "
                 "nothing was written, try again"
             )
             self._inbox.answer(pending, LogUnavailableError(message))

@@ -152,6 +152,7 @@ class CommandRouter:
         if self._channel is None:
             return await errand.do_here(False)
         in_doubt = asked = False
+        failure: EventStoreError | None = None
         for attempt in count():
             # What was once sent is sent again, even if it is owned here by now: the owner takes a key's messages in
             # their order, so no earlier one is executed after a later one was refused.
@@ -161,10 +162,11 @@ class CommandRouter:
                 if here:
                     return await errand.do_here(attempt > 0)
                 return await self._ask(self._channel, errand, deadline)
-            except (OwnershipLostError, LogUnavailableError) as error:
-                failure: EventStoreError = error
-            except (AnswerLostError, AppendOutcomeUnknownError) as error:
-                failure, in_doubt = error, True
+            except (OwnershipLostError, LogUnavailableError, AnswerLostError, AppendOutcomeUnknownError) as error:
+                in_doubt |= isinstance(error, AnswerLostError | AppendOutcomeUnknownError)
+                # A try that was cut short by the deadline says no more than that; the one before it says why.
+                if failure is None or self._clock.monotonic() < deadline:
+                    failure = error
             # Once in doubt, a later refusal of the log proves nothing: an earlier try may be on its way still.
             pause = min(self._pause(attempt), deadline - self._clock.monotonic())
             if pause > 0:
