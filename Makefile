@@ -5,7 +5,7 @@ RUN    := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 PYTEST := $(RUN) -m pytest
 
-.PHONY: demo demo-kafka test check docs bench campaign campaign-kafka lock clean setup
+.PHONY: demo demo-kafka test check docs errors bench campaign campaign-kafka lock clean setup
 .DEFAULT_GOAL := test
 
 setup: $(STAMP)
@@ -33,6 +33,9 @@ check: $(STAMP)  ## linters and type checkers
 	$(RUN) -m mypy
 	$(RUN) -m pyright
 	$(VENV)/bin/lint-imports
+
+errors: $(STAMP)  ## write the tables of errors in the documentation anew
+	$(RUN) -m tests.errors_page
 
 docs: $(STAMP)  ## the documentation site, warnings are errors
 	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet

@@ -12,8 +12,8 @@ from confluent_kafka.admin import AdminClient
 
 from eventstore.core.errors import LogUnavailableError, OwnershipLostError
 from eventstore.environment import Environment
+from eventstore.kafka.answers import NO_ANSWER
 from eventstore.kafka.connection import Connection
-from eventstore.kafka.errors import NO_ANSWER
 from eventstore.kafka.fence import IDLE_SECONDS, RENEWAL_SECONDS, AppendInDoubtError, FencedWriter, State
 from eventstore.kafka.names import PartitionName
 from eventstore.kafka.records import Record

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from eventstore.core.errors import ConfigurationError
+from eventstore.kafka.answers import NO_ANSWER, NOT_SENT
 from eventstore.kafka.connection import Connection
-from eventstore.kafka.errors import NO_ANSWER, NOT_SENT
 from eventstore.kafka.records import Record
 from eventstore.kafka.wire import ProducerIdentity, Reply, Wire, encode_batch
 from eventstore.testing.kafka_config import NodeAddress

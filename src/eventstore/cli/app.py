@@ -9,7 +9,19 @@ from typing import Annotated
 
 import typer
 
-from eventstore.cli import dead_letters, development, doctor, lag, logs, projections, rebuild, topics, transfers, why
+from eventstore.cli import (
+    dead_letters,
+    development,
+    doctor,
+    errors,
+    lag,
+    logs,
+    projections,
+    rebuild,
+    topics,
+    transfers,
+    why,
+)
 from eventstore.cli.failures import EPILOG, exit_codes
 from eventstore.cli.loading import Session
 from eventstore.cli.output import Output
@@ -34,6 +46,7 @@ app.command("audit")(projections.audit)
 app.command("export")(transfers.export)
 app.command("import")(transfers.import_)
 app.command("doctor")(doctor.doctor)
+app.command("errors")(errors.errors)
 app.add_typer(projections.app, name="projections")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(topics.app, name="topics")

@@ -26,8 +26,9 @@ from confluent_kafka.admin import (
 )
 
 from eventstore.core.errors import LogUnavailableError
+from eventstore.kafka.answers import Reaction, answer_for
 from eventstore.kafka.connection import Connection
-from eventstore.kafka.errors import Reaction, answer_for, refusal_of
+from eventstore.kafka.errors import refusal_of
 from eventstore.kafka.topics import FoundTopic, TopicIdentity, WantedTopic
 
 T = TypeVar("T")

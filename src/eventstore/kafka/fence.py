@@ -25,7 +25,7 @@ from typing import Final, NamedTuple
 from eventstore.core.errors import ConfigurationError, EventStoreError, LogUnavailableError, OwnershipLostError
 from eventstore.core.records import to_micros
 from eventstore.environment import Environment
-from eventstore.kafka.errors import Answer, Reaction, answer_for
+from eventstore.kafka.answers import Answer, Reaction, answer_for
 from eventstore.kafka.names import PartitionName
 from eventstore.kafka.records import Claim, Record, barrier_record, claim_record, fence_record
 from eventstore.kafka.wire import ProducerIdentity, Wire, encode_batch

@@ -18,8 +18,9 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from eventstore.core.errors import CorruptLogError, EventStoreError, StoreClosedError
 from eventstore.core.records import Partition, StoredEvent
+from eventstore.kafka.answers import MISSING
 from eventstore.kafka.backlog import Progress
-from eventstore.kafka.errors import MISSING, fatal_to_readers
+from eventstore.kafka.errors import fatal_to_readers
 from eventstore.kafka.index import Index
 from eventstore.kafka.names import PartitionName
 from eventstore.kafka.records import LeaseRule, headers_of

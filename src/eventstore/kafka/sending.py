@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, Self
 from eventstore.background import Background
 from eventstore.core.errors import AnswerLostError, EventStoreError, LogUnavailableError, StoreClosedError
 from eventstore.environment import Environment
-from eventstore.kafka.errors import Answer, Reaction, answer_for
+from eventstore.kafka.answers import Answer, Reaction, answer_for
 from eventstore.kafka.records import Record
 from eventstore.kafka.wire import ProducerIdentity, Wire, encode_batch
 

@@ -13,9 +13,9 @@ from eventstore.core.errors import ConfigurationError, CorruptLogError, LogUnava
 from eventstore.core.records import Partition, StoredEvent
 from eventstore.core.streams import parse_stream
 from eventstore.environment import Environment
+from eventstore.kafka.answers import Reaction, answer_for
 from eventstore.kafka.channel import Channel
 from eventstore.kafka.erasing import ReadKey, erase
-from eventstore.kafka.errors import Reaction, answer_for
 from eventstore.kafka.index import Index
 from eventstore.kafka.names import Names, PartitionName
 from eventstore.kafka.ownership import Ownership

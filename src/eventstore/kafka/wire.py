@@ -20,8 +20,8 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.structs import TopicPartition
 
 from eventstore.core.errors import LogUnavailableError
+from eventstore.kafka.answers import MISSING, NO_ANSWER, NO_LEADER, NOT_SENT
 from eventstore.kafka.connection import Connection
-from eventstore.kafka.errors import MISSING, NO_ANSWER, NO_LEADER, NOT_SENT
 from eventstore.kafka.records import Record
 
 REQUEST_SECONDS: Final = 3.0

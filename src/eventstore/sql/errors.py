@@ -16,7 +16,7 @@ _VALUE: Final = "a value does not fit its column"
 _DAMAGED: Final = "no database or a damaged one; move it away, read models are rebuilt from the log"
 
 # SQLite by primary result code, PostgreSQL by SQLSTATE: the longest matching prefix counts.
-_REACTIONS: Final[dict[str, tuple[type[EventStoreError], str]]] = {
+REACTIONS: Final[dict[str, tuple[type[EventStoreError], str]]] = {
     "SQLITE_BUSY": (StoreUnavailableError, "another process holds the database's lock; try again"),
     "SQLITE_LOCKED": (StoreUnavailableError, "another connection holds the database's lock; try again"),
     "SQLITE_FULL": (StoreUnavailableError, "the disk is full; free some space"),
@@ -113,7 +113,7 @@ def _reaction(error: BaseException) -> tuple[type[EventStoreError], str] | None:
     original = driver_error(error)
     code = _code(original)
     for length in range(len(code), 1, -1):
-        if found := _REACTIONS.get(code[:length]):
+        if found := REACTIONS.get(code[:length]):
             return found
     if isinstance(original, _MISFITS):
         return UnstorableRowError, _VALUE

@@ -11,7 +11,7 @@ from typing import Final
 from eventstore.core.errors import ConfigurationError, CorruptLogError, EventStoreError, LogUnavailableError
 
 # By primary result code (https://www.sqlite.org/rescode.html): what to raise, and what to do about it.
-_REACTIONS: Final[dict[int, tuple[type[EventStoreError], str]]] = {
+REACTIONS: Final[dict[int, tuple[type[EventStoreError], str]]] = {
     sqlite3.SQLITE_BUSY: (
         LogUnavailableError,
         "another process keeps the file locked: try again, or find that process",
@@ -61,7 +61,7 @@ def reaction_to(error: sqlite3.Error) -> tuple[type[EventStoreError], str]:
     """Give the error class and the remedy for whatever SQLite reported."""
     code = getattr(error, "sqlite_errorcode", None)
     if isinstance(code, int):
-        found = _REACTIONS.get(code & 0xFF)
+        found = REACTIONS.get(code & 0xFF)
         if found:
             return found
     if _UNDECODABLE in str(error):
