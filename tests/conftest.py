@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from collections.abc import AsyncGenerator, Generator
 from typing import NamedTuple
@@ -10,6 +11,12 @@ import pytest
 
 from eventstore.testing.kafka import KafkaCluster
 from eventstore.testing.postgres import fresh_database
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach the commands that tests start, though the tests themselves run in the background of a shell."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class ProxiedKafka(NamedTuple):
