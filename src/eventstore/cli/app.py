@@ -16,6 +16,7 @@ from eventstore.cli import (
     errors,
     lag,
     logs,
+    new,
     projections,
     rebuild,
     topics,
@@ -34,6 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.command("new")(new.new)
 app.command("streams")(logs.streams)
 app.command("show")(logs.show)
 app.command("tail")(logs.tail)
