@@ -51,7 +51,12 @@ def query_side_over(
         query_store,
         registry,
         settings.environment,
-        WorkerSettings(batch_size=settings.batch_size, lease=settings.lease, concurrency=settings.concurrency),
+        WorkerSettings(
+            batch_size=settings.batch_size,
+            lease=settings.lease,
+            concurrency=settings.concurrency,
+            applied=None if settings.telemetry is None else settings.telemetry.applied,
+        ),
         name,
     )
 

@@ -26,7 +26,9 @@ from eventstore.queries import Queries
 from eventstore.read.query_side import QuerySide
 from eventstore.read_models import process_name, query_side_over, query_store_at, read_model_in
 from eventstore.settings import Settings
+from eventstore.telemetry.watching import watching
 from eventstore.write.command_side import CommandSide
+from eventstore.write.origin import origin_of
 from eventstore.write.pending import Committed
 
 if TYPE_CHECKING:
@@ -104,8 +106,9 @@ class EventStore(Queries):
         async with AsyncExitStack() as resources:
             await resources.enter_async_context(self.log)
             environment, settings = self.settings.environment, self.settings
+            log = self.log if settings.telemetry is None else settings.telemetry.measured(self.log)
             commands = CommandSide(
-                self.log, self.application.aggregates, self.application.registry, environment, settings.cache_size
+                log, self.application.aggregates, self.application.registry, environment, settings.cache_size
             )
             commands.start(serve=settings.serve)
             resources.push_async_callback(commands.close)
@@ -114,6 +117,8 @@ class EventStore(Queries):
                 name = process_name(environment)
                 self._opened_query_store = await resources.enter_async_context(self._query_store(name))
                 self._read_side = await self._open_read_side(self._opened_query_store, name, resources)
+            if settings.telemetry is not None:
+                await resources.enter_async_context(watching(self, settings.telemetry, environment.clock))
             self._resources = resources.pop_all()
         return self
 
@@ -173,15 +178,24 @@ class EventStore(Queries):
             ConfigurationError: The aggregate does not handle the command, or is not registered.
             StoreClosedError: The store is not open.
         """
-        return await self._commands.execute(
-            aggregate,
-            aggregate_id,
-            command,
-            expected_version=expected_version,
-            command_id=command_id,
-            caused_by=caused_by,
-            timeout=self.settings.timeout if timeout is None else timeout,
-        )
+        commands, seconds = self._commands, self.settings.timeout if timeout is None else timeout
+        origin = origin_of(command_id, caused_by, self.settings.environment)
+        telemetry = self.settings.telemetry
+        if telemetry is None:
+            return await commands.execute(
+                aggregate, aggregate_id, command, origin, expected_version=expected_version, timeout=seconds
+            )
+        with telemetry.command(aggregate.category, aggregate_id, command, origin) as measured:
+            return measured.note(
+                await commands.execute(
+                    aggregate,
+                    aggregate_id,
+                    command,
+                    measured.origin,
+                    expected_version=expected_version,
+                    timeout=seconds,
+                )
+            )
 
     async def load(
         self, aggregate: type[A], aggregate_id: str, *, at: int | datetime | None = None, linearizable: bool = False

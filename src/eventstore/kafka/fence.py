@@ -68,6 +68,11 @@ class FencedWriter:
         partition: Which partition.
         owner: Names this process in the claim.
         environment: Clock and randomness.
+
+    Attributes:
+        lease: Of the last claim.
+        state: See the diagram above.
+        fenced: How often a newer owner was found to have begun.
     """
 
     def __init__(self, wire: Wire, partition: PartitionName, owner: str, environment: Environment) -> None:
@@ -81,6 +86,7 @@ class FencedWriter:
         self._appended_at = 0.0
         self.lease = ""
         self.state = State.VACANT
+        self.fenced = 0
 
     @property
     def must_claim(self) -> bool:
@@ -169,7 +175,7 @@ class FencedWriter:
                     self._appended_at, self.state = self._now, State.WRITING
                     return reply.value
                 case Reaction.FENCED:
-                    self.state = State.FENCED
+                    self.state, self.fenced = State.FENCED, self.fenced + 1
                     raise self._in_doubt(answer) if in_doubt else self._lost(answer)
                 case Reaction.RESTART:
                     raise self._in_doubt(answer)

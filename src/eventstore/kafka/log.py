@@ -21,6 +21,7 @@ from eventstore.kafka.upkeep import TopicUpkeep
 from eventstore.ports import (
     CommandChannel,
     CommitOutcome,
+    LogCondition,
     Page,
     PartitionSharing,
     StreamCommit,
@@ -132,6 +133,11 @@ class KafkaLog:
     def sharing(self) -> PartitionSharing:
         """Consumer groups deal the partitions out to workers."""
         return self._opened.sharing
+
+    @property
+    def condition(self) -> LogCondition:
+        """How this process is doing with the partitions it owns, and its index with the others'."""
+        return self._opened.ownership.condition
 
     @property
     def partitions(self) -> Sequence[Partition]:

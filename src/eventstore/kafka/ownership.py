@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final, Literal, NamedTuple, TypeAlias
 
@@ -17,6 +18,7 @@ from eventstore.kafka.membership import Place
 from eventstore.kafka.names import Names, PartitionName
 from eventstore.kafka.partition import OwnedPartition
 from eventstore.kafka.stages import Stage
+from eventstore.ports import LogCondition
 
 _LOGGER: Final = logging.getLogger(__name__)
 _FOLLOW_AGAIN_SECONDS: Final = 1.0
@@ -26,9 +28,10 @@ AnswerDelivery: TypeAlias = Callable[[Partition, Delivery, bool], Awaitable[None
 
 
 class _Owned(NamedTuple):
-    """An owned partition, and the tasks that live as long as it does."""
+    """An owned partition, its writer, and the tasks that live as long as it does."""
 
     partition: OwnedPartition
+    writer: FencedWriter
     work: Background
 
 
@@ -54,6 +57,15 @@ class Ownership:
         self._changed = asyncio.Event()
         self._answer: AnswerDelivery | None = None
         self._failure: EventStoreError | None = None
+        self._fenced = 0
+
+    @property
+    def condition(self) -> LogCondition:
+        """How this process is doing with what it owns, and its index with what others write."""
+        index, owned = self._means.index, self._owned.values()
+        stages = Counter(each.partition.stage.name.lower() for each in owned)
+        fenced = self._fenced + sum(each.writer.fenced for each in owned)
+        return LogCondition(stages, fenced, index.lag, sum(rule.skipped for rule in index.rules.values()))
 
     def answer_with(self, answer: AnswerDelivery) -> None:
         """Say how other processes' messages are answered; before the election begins."""
@@ -70,7 +82,8 @@ class Ownership:
         """Begin to own partitions."""
         for place in places:
             name = self._names.partition_at(*place)
-            owned = _Owned(OwnedPartition(name, self._writer_of(name), self._means), Background())
+            writer = self._writer_of(name)
+            owned = _Owned(OwnedPartition(name, writer, self._means), writer, Background())
             self._owned[str(name)] = owned
             owned.work.start(self._own(owned.partition), f"eventstore-own-{name}")
         self._wake()
@@ -99,6 +112,7 @@ class Ownership:
             await owned.partition.release(drain_seconds)
         finally:
             await owned.work.close()
+            self._fenced += owned.writer.fenced
         self._background.start(self._follow_again(name), f"eventstore-follow-{name}")
         self._wake()
 

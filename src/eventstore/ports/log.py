@@ -109,6 +109,22 @@ class StreamSummary(NamedTuple):
     occurred_at: int
 
 
+class LogCondition(NamedTuple):
+    """How a log that gives each partition to one process is doing in this one.
+
+    Attributes:
+        owned: How many partitions this process owns, by how far it is with them.
+        fenced: How often it found that another process had taken one over.
+        behind: How much is committed and not in the local index yet, in events of up to a kilobyte.
+        void: How many records do not count: late writes of former owners, or somebody else's.
+    """
+
+    owned: Mapping[str, int]
+    fenced: int
+    behind: int
+    void: int
+
+
 class StreamReader(Protocol):
     """Reads streams by name, from committed data only."""
 
@@ -285,6 +301,11 @@ class EventLog(StreamReader, StreamWriter, PartitionReader, SnapshotStore, Proto
     @property
     def sharing(self) -> PartitionSharing | None:
         """Who deals partitions out to workers; None where every worker may try all, and leases decide."""
+        ...
+
+    @property
+    def condition(self) -> LogCondition | None:
+        """How it is doing, for those who watch it; None where every process may write every partition."""
         ...
 
     def exists(self) -> bool:

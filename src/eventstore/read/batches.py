@@ -6,10 +6,11 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from eventstore.background import finished
 from eventstore.core.checkpoints import Checkpoint, DeadLetter, Failure
+from eventstore.core.definitions import SubscriptionDefinition
 from eventstore.core.errors import (
     EventSchemaError,
     ProjectionFailedError,
@@ -29,6 +30,20 @@ _LOGGER: Final = logging.getLogger(__name__)
 _REFOLDS: Final = 20
 
 
+class Applied(Protocol):
+    """Is told of every batch once it is applied and committed; must not raise."""
+
+    def __call__(self, definition: SubscriptionDefinition, batch: Sequence[EventAt], seconds: float) -> None:
+        """Note a batch.
+
+        Args:
+            definition: What has applied it.
+            batch: Its events; not empty.
+            seconds: How long the transaction took.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What every part of the query side works with.
@@ -40,6 +55,7 @@ class Surroundings:
         progress: Is told about every move.
         turns: Bounds how many batches are written at the same time.
         pace: Lets rebuilds rest.
+        applied: Is told of every batch that was applied, if anybody is.
     """
 
     query: QueryStore
@@ -48,6 +64,7 @@ class Surroundings:
     progress: Progress
     turns: asyncio.Semaphore
     pace: Pace
+    applied: Applied | None = None
 
 
 class BatchProcessor:
@@ -65,6 +82,7 @@ class BatchProcessor:
         self._clock: Final = surroundings.clock
         self._progress: Final = surroundings.progress
         self._turns: Final = surroundings.turns
+        self._applied: Final = surroundings.applied
         self._subscriber: Final = subscriber
         self._handled: Final = subscriber.definition.events
         self.checkpoint = checkpoint
@@ -139,11 +157,14 @@ class BatchProcessor:
         raise StoreUnavailableError(message)
 
     async def _commit(self, batch: Sequence[EventAt], after: Checkpoint) -> None:
+        began = self._clock.monotonic()
         async with self._query.transaction() as transaction:
             if batch:
                 await self._subscriber.apply(transaction, batch)
             await transaction.advance(self.checkpoint, after)
         self._moved(after)
+        if batch and self._applied is not None:
+            self._applied(self._subscriber.definition, batch, self._clock.monotonic() - began)
 
     def _decode(self, events: Sequence[StoredEvent]) -> list[EventAt]:
         partition, decode = self.checkpoint.partition, self._registry.decode

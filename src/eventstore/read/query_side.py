@@ -67,7 +67,7 @@ class QuerySide:
         self._watcher: Final = Watcher(query, self._progress, environment.clock)
         turns = asyncio.Semaphore(settings.concurrency)
         self._surroundings: Final = Surroundings(
-            query, registry, environment.clock, self._progress, turns, Pace(environment.clock)
+            query, registry, environment.clock, self._progress, turns, Pace(environment.clock), settings.applied
         )
         self._subscribers: Final[dict[str, Subscriber]] = {}
         self._unbuilt: Final = UnbuiltRows(log, registry, query)

@@ -21,7 +21,7 @@ from eventstore.core.errors import (
 from eventstore.core.rebuilds import RebuildStatus
 from eventstore.core.records import Partition
 from eventstore.ports import Page, PartitionReader
-from eventstore.read.batches import BatchProcessor, Surroundings, as_failure
+from eventstore.read.batches import Applied, BatchProcessor, Surroundings, as_failure
 from eventstore.read.building import Builder
 from eventstore.read.deadlines import Deadlines
 from eventstore.read.subscribers import Subscriber
@@ -39,12 +39,14 @@ class WorkerSettings:
         lease: Seconds after which others may take over from a worker that stopped renewing; renewed three times as often.
         retry: Seconds until a halted or superseded version is looked at again.
         concurrency: How many batches of all workers of this process may be written at the same time.
+        applied: Is told of every batch that was applied, if anybody is.
     """
 
     batch_size: int = 1_000
     lease: float = 5.0
     retry: float = 2.0
     concurrency: int = 8
+    applied: Applied | None = None
 
 
 class Worker:

@@ -128,6 +128,11 @@ class SqliteLog:
         """None: leases decide which process works."""
         return None
 
+    @property
+    def condition(self) -> None:
+        """None: every process may write."""
+        return None
+
     def exists(self) -> bool:
         """Tell whether the file is there."""
         return self.path.exists()

@@ -4,28 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import Any, Final, Literal, Self, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from eventstore.core.errors import AppendOutcomeUnknownError, EventStoreError, LogUnavailableError
-from eventstore.core.records import Partition, Snapshot, StoredEvent, StreamEvent
-from eventstore.ports import (
-    CommandChannel,
-    CommitOutcome,
-    EventLog,
-    Page,
-    PartitionSharing,
-    StreamCommit,
-    StreamQuery,
-    StreamSummary,
-    Volume,
-)
+from eventstore.delegation import DelegatingLog
+from eventstore.ports import EventLog
 
 Fault: TypeAlias = Literal["refuse", "lose answer", "hang"]
 
 
-class FaultyLog:
+class FaultyLog(DelegatingLog):
     """Wraps any log: passes every call on, except for the faults that were asked for.
 
     Args:
@@ -33,7 +21,7 @@ class FaultyLog:
     """
 
     def __init__(self, log: EventLog) -> None:
-        self._log: Final = log
+        super().__init__(log)
         self._faults: Final[dict[str, deque[Fault]]] = {}
         self.released: Final = asyncio.Event()
 
@@ -63,118 +51,3 @@ class FaultyLog:
 
     async def _call(self, method: str, *arguments: Any) -> Any:
         return await getattr(self._log, method)(*arguments)
-
-    async def __aenter__(self) -> Self:
-        """Open the log behind."""
-        await self._log.__aenter__()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the log behind."""
-        await self._log.__aexit__(kind, error, trace)
-
-    def declare(self, categories: Sequence[str]) -> None:
-        """Tell the log behind."""
-        self._log.declare(categories)
-
-    @property
-    def channel(self) -> CommandChannel | None:
-        """That of the log behind."""
-        return self._log.channel
-
-    @property
-    def sharing(self) -> PartitionSharing | None:
-        """That of the log behind."""
-        return self._log.sharing
-
-    def exists(self) -> bool:
-        """Ask the log behind."""
-        return self._log.exists()
-
-    async def check(self) -> str:
-        """Ask the log behind."""
-        verdict: str = await self._pass("check")
-        return verdict
-
-    @property
-    def suggested_query_store(self) -> str | None:
-        """Ask the log behind."""
-        return self._log.suggested_query_store
-
-    @property
-    def log_id(self) -> str:
-        """Ask the log behind."""
-        return self._log.log_id
-
-    @property
-    def partitions(self) -> Sequence[Partition]:
-        """Ask the log behind."""
-        return self._log.partitions
-
-    def partition_of(self, stream: str) -> Partition:
-        """Ask the log behind."""
-        return self._log.partition_of(stream)
-
-    async def commit(self, partition: Partition, commits: Sequence[StreamCommit]) -> Sequence[CommitOutcome]:
-        """Pass on, or fail."""
-        outcomes: Sequence[CommitOutcome] = await self._pass("commit", partition, commits)
-        return outcomes
-
-    async def erase(self, stream: str, version: int) -> bool:
-        """Pass on, or fail."""
-        found: bool = await self._pass("erase", stream, version)
-        return found
-
-    async def read_streams(self, queries: Sequence[StreamQuery]) -> Sequence[Sequence[StoredEvent]]:
-        """Pass on, or fail."""
-        events: Sequence[Sequence[StoredEvent]] = await self._pass("read_streams", queries)
-        return events
-
-    async def read_to_fold(self, queries: Sequence[StreamQuery]) -> Sequence[Sequence[StreamEvent]]:
-        """Pass on, or fail."""
-        events: Sequence[Sequence[StreamEvent]] = await self._pass("read_to_fold", queries)
-        return events
-
-    async def find_commands(
-        self, command_ids: Sequence[bytes], partition: Partition | None = None
-    ) -> Mapping[bytes, Sequence[StoredEvent]]:
-        """Pass on, or fail."""
-        found: Mapping[bytes, Sequence[StoredEvent]] = await self._pass("find_commands", command_ids, partition)
-        return found
-
-    async def list_streams(self, prefix: str, after: str, limit: int) -> Sequence[StreamSummary]:
-        """Pass on, or fail."""
-        found: Sequence[StreamSummary] = await self._pass("list_streams", prefix, after, limit)
-        return found
-
-    async def read(
-        self, partition: Partition, offset: int, limit: int, categories: Sequence[str] | None = None
-    ) -> Page:
-        """Pass on, or fail."""
-        page: Page = await self._pass("read", partition, offset, limit, categories)
-        return page
-
-    async def ends(self) -> Mapping[Partition, int]:
-        """Pass on, or fail."""
-        ends: Mapping[Partition, int] = await self._pass("ends")
-        return ends
-
-    async def wait_beyond(self, partition: Partition, offset: int) -> None:
-        """Pass on, or fail."""
-        await self._pass("wait_beyond", partition, offset)
-
-    async def measure(self, partition: Partition, offset: int, categories: Sequence[str] | None) -> Volume:
-        """Pass on, or fail."""
-        volume: Volume = await self._pass("measure", partition, offset, categories)
-        return volume
-
-    async def read_snapshots(self, streams: Sequence[str]) -> Mapping[str, Snapshot]:
-        """Pass on, or fail."""
-        found: Mapping[str, Snapshot] = await self._pass("read_snapshots", streams)
-        return found
-
-    async def write_snapshots(self, snapshots: Mapping[str, Snapshot]) -> None:
-        """Pass on, or fail."""
-        await self._pass("write_snapshots", snapshots)

@@ -72,6 +72,11 @@ class MemoryLog:
         """None: leases decide who works on which partition."""
         return None
 
+    @property
+    def condition(self) -> None:
+        """None: every process may write."""
+        return None
+
     def exists(self) -> bool:
         """Tell that it is there."""
         return True

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Final, Protocol, TypeVar
-from uuid import UUID
 
 from eventstore.background import Background
 from eventstore.core.aggregates import Aggregate
@@ -18,8 +17,7 @@ from eventstore.core.errors import (
     LogUnavailableError,
     StoreClosedError,
 )
-from eventstore.core.ids import parse_command_id
-from eventstore.core.records import Partition, Recorded
+from eventstore.core.records import Partition
 from eventstore.core.registry import TypeRegistry
 from eventstore.core.streams import StreamId, stream_id
 from eventstore.environment import Environment
@@ -28,6 +26,7 @@ from eventstore.write.deciding import Decider, Look, Request
 from eventstore.write.erasing import Erasure
 from eventstore.write.group_commit import CommitsStreams, GroupCommit
 from eventstore.write.messages import Messages
+from eventstore.write.origin import Origin
 from eventstore.write.pending import Committed, Pending
 from eventstore.write.rehydration import Rehydrator
 from eventstore.write.routing import CommandRouter
@@ -96,15 +95,14 @@ class CommandSide:
         finally:
             await self._background.close()
 
-    async def execute(  # noqa: PLR0913 - the facade's arguments and the deadline
+    async def execute(
         self,
         aggregate: type[Aggregate],
         aggregate_id: str,
         command: Command,
+        origin: Origin,
         *,
         expected_version: int | None,
-        command_id: UUID | str | None,
-        caused_by: Recorded | UUID | None,
         timeout: float,  # noqa: ASYNC109 - passed on as a deadline that group commit keeps
     ) -> Committed:
         """Execute a command; see `EventStore.execute`."""
@@ -112,11 +110,9 @@ class CommandSide:
         if expected_version is not None and expected_version < 0:
             message = f"expected_version={expected_version}: give a version, NEW (0) for a new stream, or leave it out"
             raise InvalidIdError(message)
-        identity = parse_command_id(command_id) if command_id is not None else self._environment.new_id()
-        correlation = caused_by.metadata.correlation_id if isinstance(caused_by, Recorded) else caused_by
-        request = Request(aggregate, stream, command, identity, correlation or identity, expected_version)
+        request = Request(aggregate, stream, command, origin.command_id, origin.correlation_id, expected_version)
         deadline = self._environment.clock.monotonic() + timeout
-        return await self._router.execute(request, look_up=command_id is not None, deadline=deadline)
+        return await self._router.execute(request, look_up=origin.chosen, deadline=deadline)
 
     async def erase(self, aggregate: type[Aggregate], aggregate_id: str, version: int, timeout: float) -> bool:  # noqa: ASYNC109 - passed on as a deadline
         """Erase an event; see `EventStore.erase`."""
