@@ -13,7 +13,7 @@ from eventstore.core.errors import ConfigurationError
 from eventstore.core.events import Event
 from eventstore.core.processes import ProcessManager
 from eventstore.core.projections import Projection
-from eventstore.core.registry import TypeRegistry
+from eventstore.core.registry import BinaryEvents, TypeRegistry
 from eventstore.read.subscribers import (
     Execute,
     ProcessSubscriber,
@@ -34,6 +34,7 @@ class Application:
         aggregates: The aggregate classes.
         projections: Row and SQL projections.
         processes: Process managers.
+        binary: Decodes the events that are not JSON, if there may be any.
 
     Raises:
         ConfigurationError: Two classes share a category, a name or an event's name, or something is no such class.
@@ -44,6 +45,7 @@ class Application:
         aggregates: Sequence[type[Aggregate]],
         projections: Sequence[ReadModelClass],
         processes: Sequence[type[ProcessManager[Any]]],
+        binary: BinaryEvents | None = None,
     ) -> None:
         for given, what in ((aggregates, "aggregates"), (projections, "projections"), (processes, "processes")):
             for cls in given:
@@ -54,10 +56,16 @@ class Application:
         _check_names((*projections, *processes))
         self.registry: Final = TypeRegistry(
             [
-                *(event for aggregate in aggregates for event in aggregate.evolvers),
+                *self.emitted,
                 *(event for subscriber in (*projections, *processes) for event in events_of(subscriber)),
-            ]
+            ],
+            binary,
         )
+
+    @property
+    def emitted(self) -> list[type[Event]]:
+        """The events that the aggregates emit, each once."""
+        return [*dict.fromkeys(event for aggregate in self.aggregates.values() for event in aggregate.evolvers)]
 
     @property
     def categories(self) -> list[str]:

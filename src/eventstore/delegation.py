@@ -26,42 +26,45 @@ class DelegatingLog:
 
     Args:
         log: The log behind.
+
+    Attributes:
+        behind: The log behind.
     """
 
     def __init__(self, log: EventLog) -> None:
-        self._log: Final = log
+        self.behind: Final = log
 
     async def _pass(self, method: str, *arguments: Any) -> Any:
-        return await getattr(self._log, method)(*arguments)
+        return await getattr(self.behind, method)(*arguments)
 
     async def __aenter__(self) -> Self:
         """Open the log behind."""
-        await self._log.__aenter__()
+        await self.behind.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the log behind."""
-        await self._log.__aexit__(kind, error, trace)
+        await self.behind.__aexit__(kind, error, trace)
 
     def declare(self, categories: Sequence[str]) -> None:
         """Tell the log behind."""
-        self._log.declare(categories)
+        self.behind.declare(categories)
 
     @property
     def channel(self) -> CommandChannel | None:
         """That of the log behind."""
-        return self._log.channel
+        return self.behind.channel
 
     @property
     def sharing(self) -> PartitionSharing | None:
         """That of the log behind."""
-        return self._log.sharing
+        return self.behind.sharing
 
     def exists(self) -> bool:
         """Ask the log behind."""
-        return self._log.exists()
+        return self.behind.exists()
 
     async def check(self) -> str:
         """Ask the log behind."""
@@ -71,21 +74,21 @@ class DelegatingLog:
     @property
     def suggested_query_store(self) -> str | None:
         """Ask the log behind."""
-        return self._log.suggested_query_store
+        return self.behind.suggested_query_store
 
     @property
     def log_id(self) -> str:
         """Ask the log behind."""
-        return self._log.log_id
+        return self.behind.log_id
 
     @property
     def partitions(self) -> Sequence[Partition]:
         """Ask the log behind."""
-        return self._log.partitions
+        return self.behind.partitions
 
     def partition_of(self, stream: str) -> Partition:
         """Ask the log behind."""
-        return self._log.partition_of(stream)
+        return self.behind.partition_of(stream)
 
     async def commit(self, partition: Partition, commits: Sequence[StreamCommit]) -> Sequence[CommitOutcome]:
         """Pass on."""
@@ -152,4 +155,4 @@ class DelegatingLog:
     @property
     def condition(self) -> LogCondition | None:
         """Ask the log behind."""
-        return self._log.condition
+        return self.behind.condition

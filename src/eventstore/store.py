@@ -14,6 +14,7 @@ from uuid import UUID
 from eventstore.application import Application, ReadModelClass
 from eventstore.core.aggregates import Aggregate
 from eventstore.core.commands import Command
+from eventstore.core.envelope import write_envelope
 from eventstore.core.errors import ConfigurationError, StoreClosedError
 from eventstore.core.processes import ProcessManager
 from eventstore.core.projections import EventAt, Projection
@@ -21,7 +22,8 @@ from eventstore.core.reactions import Outgoing
 from eventstore.core.records import Recorded, Token
 from eventstore.core.rows import Row
 from eventstore.core.streams import stream_id
-from eventstore.ports import EventLog, QueryStore, StreamQuery
+from eventstore.ports import EventCodec, EventLog, QueryStore, StreamQuery
+from eventstore.prepared import PreparedLog, unprepared
 from eventstore.queries import Queries
 from eventstore.read.query_side import QuerySide
 from eventstore.read_models import process_name, query_side_over, query_store_at, read_model_in
@@ -50,13 +52,15 @@ class EventStore(Queries):
         processes: Process managers.
         query_store: Where read models are kept: a file, a `postgresql://` URL, or an open query store's adapter.
             None for the place the log suggests: `tasks.read.db` beside `tasks.db`.
+        codec: Encodes the events, and decodes what it has written, for example `AvroCodec`; JSON is always read.
+            None for JSON alone.
         settings: Times, sizes, clock and randomness.
 
     Raises:
         ConfigurationError: Definitions contradict each other, or no place for read models is known.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a store is made of, by keyword
         self,
         log: EventLog,
         *,
@@ -64,11 +68,15 @@ class EventStore(Queries):
         projections: Sequence[ReadModelClass] = (),
         processes: Sequence[type[ProcessManager[Any]]] = (),
         query_store: str | PathLike[str] | QueryStore | None = None,
+        codec: EventCodec | None = None,
         settings: Settings | None = None,
     ) -> None:
-        self.log: Final = log
+        self.log: Final = log if codec is None else PreparedLog(log, codec)
+        self.codec: Final = codec
         self.settings: Final = settings or Settings()
-        self.application: Final = Application(aggregates, projections, processes)
+        self.application: Final = Application(aggregates, projections, processes, codec)
+        if codec is not None:
+            codec.declare(self.application.emitted)
         log.declare(self.application.categories)
         self._where: Final = query_store if query_store is not None else log.suggested_query_store
         if self._where is None and self.application.has_read_models:
@@ -87,11 +95,12 @@ class EventStore(Queries):
         """
         application = self.application
         return EventStore(
-            self.log,
+            unprepared(self.log),
             aggregates=[*application.aggregates.values()],
             projections=application.projections,
             processes=application.processes,
             query_store=self._where,
+            codec=self.codec,
             settings=replace(self.settings, **changes),  # type: ignore[arg-type]
         )
 
@@ -108,7 +117,12 @@ class EventStore(Queries):
             environment, settings = self.settings.environment, self.settings
             log = self.log if settings.telemetry is None else settings.telemetry.measured(self.log)
             commands = CommandSide(
-                log, self.application.aggregates, self.application.registry, environment, settings.cache_size
+                log,
+                self.application.aggregates,
+                self.application.registry,
+                environment,
+                settings.cache_size,
+                write_envelope if self.codec is None else self.codec.encode,
             )
             commands.start(serve=settings.serve)
             resources.push_async_callback(commands.close)

@@ -1,7 +1,7 @@
 """Export and import: a log as lines of JSON that prove their own completeness.
 
 The first line names the format, each further line holds one event with its envelope verbatim, which is empty if the
-event was erased, and a checksum, the last line holds the count and the rolling hash of all event ids. So a damaged line
+event was erased and base64 if it is binary, and a checksum, the last line holds the count and the rolling hash of all event ids. So a damaged line
 and a missing end are both found.
 """
 
@@ -11,6 +11,7 @@ import asyncio
 import json
 import shutil
 import tempfile
+from base64 import b64decode, b64encode
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple, cast
 
 from eventstore.core.completeness import EMPTY_HASH, extend
+from eventstore.core.envelope import BINARY
 from eventstore.core.errors import ConfigurationError, CorruptLogError
 from eventstore.core.records import Partition, StoredEvent
 from eventstore.core.streams import parse_stream
@@ -208,7 +210,10 @@ def _checked(raw: bytes, number: int) -> dict[str, Any]:
 def _as_object(event: StoredEvent) -> dict[str, Any]:
     fields = event._asdict()
     fields["event_id"], fields["command_id"] = event.event_id.hex(), event.command_id.hex()
-    fields["envelope"] = event.envelope.decode()
+    if event.envelope[:1] == BINARY:
+        fields["envelope"] = {"base64": b64encode(event.envelope).decode()}
+    else:
+        fields["envelope"] = event.envelope.decode()
     return fields
 
 
@@ -216,9 +221,13 @@ def _as_event(found: dict[str, Any], number: int) -> StoredEvent:
     try:
         fields = {name: found[name] for name in StoredEvent._fields}
         fields["event_id"], fields["command_id"] = bytes.fromhex(found["event_id"]), bytes.fromhex(found["command_id"])
-        fields["envelope"] = found["envelope"].encode()
+        fields["envelope"] = _envelope(found["envelope"])
         parse_stream(found["stream"])
     except (KeyError, ValueError, AttributeError) as cause:
         message = f"line {number} lacks part of an event ({cause!r}); nothing was written"
         raise CorruptLogError(message) from cause
     return StoredEvent(**fields)
+
+
+def _envelope(written: str | dict[str, str]) -> bytes:
+    return b64decode(written["base64"], validate=True) if isinstance(written, dict) else written.encode()

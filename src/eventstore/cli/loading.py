@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from eventstore.cli.output import Output
 from eventstore.core.errors import ConfigurationError, EventStoreError
+from eventstore.prepared import unprepared
 from eventstore.store import EventStore
 
 
@@ -58,7 +59,8 @@ class Session:
         """
         store = self.store().with_settings(serve=serve, workers=workers, **(changes or {}))
         if not create and not store.log.exists():
-            where = getattr(store.log, "path", type(store.log).__name__)
+            log = unprepared(store.log)
+            where = getattr(log, "path", type(log).__name__)
             message = f"there is no event log at {where}: check the path, or let the application write its first event"
             raise ConfigurationError(message)
         async with store:

@@ -13,9 +13,9 @@ import typer
 from eventstore.cli.output import Output, plain, shown
 from eventstore.cli.running import moment, run, session_of
 from eventstore.core.aggregates import Aggregate
-from eventstore.core.envelope import read_envelope
 from eventstore.core.errors import ConfigurationError
 from eventstore.core.records import StoredEvent, from_micros, to_micros
+from eventstore.core.registry import TypeRegistry
 from eventstore.core.streams import parse_stream
 from eventstore.ports import StreamQuery
 from eventstore.store import EventStore
@@ -85,7 +85,7 @@ async def _history(store: EventStore, name: str, until: int | datetime | None) -
     rows: list[Mapping[str, object]] = []
     for event in events:
         changed = _apply(store, state, event) if state is not None else None
-        rows.append({**event_row(event), "changed": changed})
+        rows.append({**event_row(store.application.registry, event), "changed": changed})
     return rows
 
 
@@ -95,9 +95,9 @@ def _apply(store: EventStore, state: Aggregate, event: StoredEvent) -> dict[str,
     return {name: value for name, value in plain(state).items() if before[name] != value}
 
 
-def event_row(event: StoredEvent) -> dict[str, object]:
+def event_row(registry: TypeRegistry, event: StoredEvent) -> dict[str, object]:
     """Give what is shown of an event."""
-    envelope = None if event.erased else read_envelope(event.envelope, event.place)
+    envelope = None if event.erased else registry.read_envelope(event)
     return {
         "offset": event.offset,
         "stream": event.stream,
@@ -160,7 +160,7 @@ def tail(
         async with session.opened() as store, asyncio.TaskGroup() as tasks:
             for partition, end in (await store.log.ends()).items():
                 for event in await _newest(store, partition, end, category, limit):
-                    print_event(session.output, event)
+                    print_event(session.output, store, event)
                 if follow:
                     tasks.create_task(_follow(store, session.output, partition, end, category))
 
@@ -186,19 +186,20 @@ async def _follow(store: EventStore, output: Output, partition: str, offset: int
         await store.log.wait_beyond(partition, offset)
         page = await store.log.read(partition, offset, _PAGE, categories)
         for event in page.events:
-            print_event(output, event)
+            print_event(output, store, event)
         offset = page.next_offset
 
 
-def print_event(output: Output, event: StoredEvent, most: int | None = None) -> None:
+def print_event(output: Output, store: EventStore, event: StoredEvent, most: int | None = None) -> None:
     """Print an event on a line.
 
     Args:
         output: Where to.
+        store: Where it is from.
         event: Which one.
         most: Characters of its data that a person gets to see; None for all.
     """
-    row = event_row(event)
+    row = event_row(store.application.registry, event)
     if output.as_json:
         output.document(row)
         return

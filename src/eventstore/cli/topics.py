@@ -13,6 +13,7 @@ from eventstore.cli.findings import Finding, report
 from eventstore.cli.loading import Session
 from eventstore.cli.running import run, session_of
 from eventstore.core.errors import ConfigurationError, LogUnavailableError
+from eventstore.prepared import unprepared
 from eventstore.store import EventStore
 
 if TYPE_CHECKING:
@@ -92,7 +93,8 @@ def upkeep_of(store: EventStore) -> TopicUpkeep | None:
         from eventstore.kafka import KafkaLog  # noqa: PLC0415 - its clients are optional
     except ImportError:
         return None
-    return store.log.topics if isinstance(store.log, KafkaLog) else None
+    log = unprepared(store.log)
+    return log.topics if isinstance(log, KafkaLog) else None
 
 
 async def examine(upkeep: TopicUpkeep) -> AsyncGenerator[Finding]:
@@ -128,7 +130,9 @@ def _upkeep(session: Session) -> TopicUpkeep:
     store = session.store()
     upkeep = upkeep_of(store)
     if upkeep is None:
-        message = f"{type(store.log).__name__} has no topics: this command is for applications with a KafkaLog"
+        message = (
+            f"{type(unprepared(store.log)).__name__} has no topics: this command is for applications with a KafkaLog"
+        )
         raise ConfigurationError(message)
     return upkeep
 

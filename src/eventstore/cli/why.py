@@ -45,7 +45,7 @@ def why(
             )
             raise ConfigurationError(message)
         for _, at in events:
-            print_event(session.output, at.stored, _SHORT)
+            print_event(session.output, store, at.stored, _SHORT)
         session.output.note("", "the row was deleted" if row is None else f"the row: {shown(row.model_dump())}")
 
     run(work())

@@ -1,4 +1,8 @@
-"""The one JSON envelope: `{event_id, event_type, occurred_at, data{...}, metadata{correlation_id, causation_id}}`."""
+"""The one envelope: `{event_id, event_type, occurred_at, data{...}, metadata{correlation_id, causation_id}}`.
+
+It is JSON, or binary: the same record in Avro behind a zero byte and the id of its schema in a registry. The metadata
+comes last and has one length, so it can be read without the schema; everything else takes the registry's codec.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,15 @@ from eventstore.core.events import Event, JsonObject
 
 MAX_EVENT_BYTES: Final = 1_000_000
 """Largest envelope, in bytes: below Kafka's default `max.message.bytes` of 1,048,588, so every log takes it."""
+
+BINARY: Final = b"\0"
+"""First byte of a binary envelope; JSON never starts with it."""
+
+ID_PREFIX: Final = b"\x48"
+"""What Avro writes before the 36 characters of an id: their number, zigzag encoded."""
+
+_ID_CHARACTERS: Final = 36
+_TAIL_BYTES: Final = 2 * (1 + _ID_CHARACTERS)
 
 
 class Metadata(NamedTuple):
@@ -135,16 +148,31 @@ def read_envelope(raw: bytes, place: str) -> Envelope:
 
 
 def read_metadata(raw: bytes, place: str) -> Metadata:
-    """Decode only the metadata of an envelope.
+    """Decode only the metadata of an envelope, JSON or binary.
 
     Raises:
         UndecodableEventError: The bytes are no envelope.
     """
+    if raw[:1] == BINARY:
+        return _read_tail(raw, place)
     try:
         model = _METADATA.validate_json(raw)["metadata"]
     except ValidationError as cause:
         raise undecodable(place, cause) from cause
     return Metadata(model.correlation_id, model.causation_id)
+
+
+def _read_tail(raw: bytes, place: str) -> Metadata:
+    """Take the metadata from where a binary envelope ends."""
+    tail = raw[-_TAIL_BYTES:]
+    first, second = tail[: _ID_CHARACTERS + 1], tail[_ID_CHARACTERS + 1 :]
+    try:
+        if len(tail) < _TAIL_BYTES or not (first.startswith(ID_PREFIX) and second.startswith(ID_PREFIX)):
+            raise ValueError("it ends without metadata")  # noqa: EM101, TRY003, TRY301 - becomes the message below
+        return Metadata(UUID(first[1:].decode()), UUID(second[1:].decode()))
+    except ValueError as cause:
+        message = f"{place} cannot be decoded: {cause}. The bytes are damaged or no envelope; restore them"
+        raise UndecodableEventError(message) from cause
 
 
 def read_data(raw: bytes, place: str) -> JsonObject:

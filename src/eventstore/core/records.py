@@ -67,7 +67,7 @@ class StoredEvent(NamedTuple):
         command_index: 1-based place within the command.
         command_size: How many events the command emitted.
         occurred_at: Microseconds since 1970; never decreases within a stream.
-        envelope: The JSON envelope, UTF-8; empty if the event's data was erased.
+        envelope: JSON in UTF-8, or binary (`core.envelope`); empty if the event's data was erased.
     """
 
     offset: int

@@ -3,17 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Final, TypeAlias, cast
+from typing import Final, Protocol, TypeAlias, cast
 
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from eventstore.core.envelope import read_data, undecodable
-from eventstore.core.errors import ConfigurationError, UnknownEventTypeError, UpcastError
+from eventstore.core.envelope import BINARY, Envelope, read_data, read_envelope, undecodable
+from eventstore.core.errors import ConfigurationError, UndecodableEventError, UnknownEventTypeError, UpcastError
 from eventstore.core.events import Event, JsonObject
 from eventstore.core.records import StoredEvent, StreamEvent
 
 _DecodeJson: TypeAlias = Callable[..., dict[str, Event]]
+
+
+class BinaryEvents(Protocol):
+    """Decodes binary envelopes, from memory alone; what they take was fetched before.
+
+    Errors tell what is wrong; the caller adds where the event stands.
+    """
+
+    def decode(self, cls: type[Event], envelope: bytes) -> Event:
+        """Give the event of an envelope that was written with the class's own schema version.
+
+        Raises:
+            UndecodableEventError: The bytes do not fit the class, or their schema is unknown.
+        """
+        ...
+
+    def read_envelope(self, envelope: bytes) -> Envelope:
+        """Decode an envelope whose data becomes the JSON object that the JSON envelope would hold.
+
+        Raises:
+            UndecodableEventError: The bytes are no envelope, or their schema is unknown.
+        """
+        ...
 
 
 class TypeRegistry:
@@ -21,12 +44,14 @@ class TypeRegistry:
 
     Args:
         events: The event classes; the same class may come several times.
+        binary: Decodes the envelopes that are not JSON; None refuses them.
 
     Raises:
         ConfigurationError: Two classes have the same name.
     """
 
-    def __init__(self, events: Iterable[type[Event]]) -> None:
+    def __init__(self, events: Iterable[type[Event]], binary: BinaryEvents | None = None) -> None:
+        self._binary: Final = binary
         self._classes: Final[dict[str, type[Event]]] = {}
         self._current: Final[dict[tuple[str, int], _DecodeJson]] = {}
         for cls in events:
@@ -65,13 +90,52 @@ class TypeRegistry:
         try:
             decode = self._current[stored.event_type, stored.schema_version]
         except KeyError:
-            return self._decode_older(stored, _place(stored, stream))
+            return self._decode_older(stored, stream)
+        if self._binary is not None and stored.envelope[:1] == BINARY:
+            return self._decode_binary(stored, stream)
         try:
             return decode(stored.envelope, extra="ignore")["data"]
         except ValidationError as cause:
+            if stored.envelope[:1] == BINARY:
+                return self._decode_binary(stored, stream)
             raise undecodable(_place(stored, stream), cause) from cause
 
-    def _decode_older(self, stored: StoredEvent | StreamEvent, place: str) -> Event:
+    def read_envelope(self, stored: StoredEvent | StreamEvent, stream: str = "") -> Envelope:
+        """Decode a whole envelope, whatever class it is of, with its data as a JSON object.
+
+        Args:
+            stored: The event from the log.
+            stream: The stream of a `StreamEvent`, for messages.
+
+        Raises:
+            UndecodableEventError: The bytes are no envelope, or binary and their schema is unknown.
+        """
+        envelope = stored.envelope
+        if envelope[:1] != BINARY:
+            return read_envelope(envelope, _place(stored, stream))
+        try:
+            return self._required(envelope).read_envelope(envelope)
+        except UndecodableEventError as cause:
+            raise _undecodable_binary(_place(stored, stream), cause) from cause
+
+    def _decode_binary(self, stored: StoredEvent | StreamEvent, stream: str) -> Event:
+        envelope = stored.envelope
+        try:
+            return self._required(envelope).decode(self._classes[stored.event_type], envelope)
+        except UndecodableEventError as cause:
+            raise _undecodable_binary(_place(stored, stream), cause) from cause
+
+    def _required(self, envelope: bytes) -> BinaryEvents:
+        if self._binary is not None:
+            return self._binary
+        message = (
+            f"it is Avro of the registry's schema {int.from_bytes(envelope[1:5])}, and this store has no registry: "
+            'open it with EventStore(..., codec=AvroCodec("http://registry"))'
+        )
+        raise UndecodableEventError(message)
+
+    def _decode_older(self, stored: StoredEvent | StreamEvent, stream: str) -> Event:
+        place = _place(stored, stream)
         cls = self._classes.get(stored.event_type)
         if cls is None:
             message = (
@@ -85,7 +149,9 @@ class TypeRegistry:
                 f"{cls.schema_version}: deploy the code that wrote it before reading it"
             )
             raise UnknownEventTypeError(message)
-        data = upcast(cls, read_data(stored.envelope, place), stored.schema_version, place)
+        binary = stored.envelope[:1] == BINARY
+        old = self.read_envelope(stored, stream).data if binary else read_data(stored.envelope, place)
+        data = upcast(cls, old, stored.schema_version, place)
         try:
             return cls.model_validate_json(_as_json(data), extra="ignore")
         except ValidationError as cause:
@@ -114,6 +180,10 @@ def upcast(cls: type[Event], data: JsonObject, from_version: int, place: str) ->
 
 def _place(stored: StoredEvent | StreamEvent, stream: str) -> str:
     return stored.place_in(stream) if isinstance(stored, StreamEvent) else stored.place
+
+
+def _undecodable_binary(place: str, cause: UndecodableEventError) -> UndecodableEventError:
+    return UndecodableEventError(f"{place} cannot be decoded: {cause}")
 
 
 def _as_json(data: JsonObject) -> bytes:

@@ -22,6 +22,7 @@ from typing import Annotated, Final, NamedTuple, Protocol, TypeAlias, cast
 
 from pydantic import BaseModel, Field, ValidationError
 
+from eventstore.core.envelope import BINARY
 from eventstore.core.records import StoredEvent
 from eventstore.ports import StreamCommit
 
@@ -33,7 +34,12 @@ _FENCE: Final = b"\x00fence:"
 _BARRIER: Final = b"\x00barrier:"
 _ERASED: Final = b"\x00erased:"
 _LEASE: Final = "lease"
-_HEADERS: Final = (_LEASE, "event_id", "event_type", "schema_version", "command_id", "part", "occurred_at")
+_JSON: Final = ("content_type", b"application/json")
+_AVRO: Final = ("content_type", b"application/avro")
+"""Of a value in the wire format of schema registries: a zero byte, the schema's id in four bytes, then Avro."""
+_HEADERS: Final = (
+    _LEASE, "event_id", "event_type", "schema_version", "command_id", "part", "occurred_at", "content_type",
+)  # fmt: skip
 _ID_BYTES: Final = 16
 _COLONS: Final = 2
 _LEASE_FORM: Final = re.compile("[0-9a-f]{16}")
@@ -119,6 +125,7 @@ def event_records(commit: StreamCommit, lease: str) -> list[Record]:
                 command,
                 ("part", b"%d/%d" % (index, size)),
                 ("occurred_at", b"%d" % event.occurred_at),
+                _AVRO if event.envelope[:1] == BINARY else _JSON,
             ],
         )
         for index, event in enumerate(commit.events, 1)
@@ -233,10 +240,11 @@ class LeaseRule:
     def _event(self, offset: int, key: bytes, value: bytes, headers: Headers) -> StoredEvent | None:
         try:
             aggregate_id, version, lease = key.rsplit(b":", 2)
-            (n1, lease_header), (n2, event_id), (n3, kind), (n4, schema), (n5, command_id), (n6, part), (n7, at) = (
-                headers
-            )
-            sound = (n1, n2, n3, n4, n5, n6, n7) == _HEADERS and lease and lease == lease_header
+            (
+                (n1, lease_header), (n2, event_id), (n3, kind), (n4, schema), (n5, command_id), (n6, part), (n7, at),
+                (n8, _content_type),
+            ) = headers  # fmt: skip
+            sound = (n1, n2, n3, n4, n5, n6, n7, n8) == _HEADERS and lease and lease == lease_header
             if not sound or lease.decode() != self.lease or not len(event_id) == len(command_id) == _ID_BYTES:
                 return None
             index, size = _part(part)

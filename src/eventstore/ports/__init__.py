@@ -6,6 +6,7 @@ a cancelled write happens or does not happen as a whole.
 """
 
 from eventstore.ports.channel import Answering, CommandChannel
+from eventstore.ports.codec import EncodeEvent, EventCodec
 from eventstore.ports.environment import Clock, Entropy
 from eventstore.ports.log import (
     Appended,
@@ -36,7 +37,9 @@ __all__ = [
     "CommitOutcome",
     "Conflicted",
     "Duplicated",
+    "EncodeEvent",
     "Entropy",
+    "EventCodec",
     "EventLog",
     "LogCondition",
     "Move",

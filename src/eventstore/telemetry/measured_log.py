@@ -39,7 +39,7 @@ class MeasuredLog(DelegatingLog):
         """Commit, and count what came of it."""
         began = self._clock.monotonic()
         try:
-            outcomes = await self._log.commit(partition, commits)
+            outcomes = await self.behind.commit(partition, commits)
         except EventStoreError as error:
             self._failures.add(1, (type(error).__name__,))
             raise
@@ -61,6 +61,6 @@ class MeasuredLog(DelegatingLog):
 
     async def read_to_fold(self, queries: Sequence[StreamQuery]) -> Sequence[Sequence[StreamEvent]]:
         """Read, and count the events."""
-        events = await self._log.read_to_fold(queries)
+        events = await self.behind.read_to_fold(queries)
         self._replayed.add(sum(map(len, events)))
         return events

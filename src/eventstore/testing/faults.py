@@ -50,4 +50,4 @@ class FaultyLog(DelegatingLog):
         return answer
 
     async def _call(self, method: str, *arguments: Any) -> Any:
-        return await getattr(self._log, method)(*arguments)
+        return await getattr(self.behind, method)(*arguments)

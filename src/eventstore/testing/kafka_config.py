@@ -65,20 +65,29 @@ def addresses(nodes: int, port: int | None, proxies: Sequence[int] = ()) -> tupl
         ConfigurationError: A port that was asked for is taken.
     """
     if port is None:
-        ports = _free_ports(nodes)
+        ports = free_ports(nodes)
     else:
         ports = list(range(port, port + nodes))
         for wanted in ports:
             if not _is_free(wanted):
                 message = f"port {wanted} is taken: end what listens there, or choose another port"
                 raise ConfigurationError(message)
-    controllers = _free_ports(nodes, without=[*ports, *proxies])
-    proxied = _free_ports(len(proxies), without=[*ports, *proxies, *controllers])
+    controllers = free_ports(nodes, without=[*ports, *proxies])
+    proxied = free_ports(len(proxies), without=[*ports, *proxies, *controllers])
     behind = dict(enumerate(zip(proxied, proxies, strict=True)))
     return tuple(NodeAddress(i + 1, ports[i], controllers[i], *behind.get(i, ())) for i in range(nodes))
 
 
-def _free_ports(count: int, without: Sequence[int] = ()) -> list[int]:
+def free_ports(count: int, without: Sequence[int] = ()) -> list[int]:
+    """Choose ports that nobody listens on, from a range that no outgoing connection takes one of.
+
+    Args:
+        count: How many.
+        without: Ports that are promised to others.
+
+    Raises:
+        ConfigurationError: There are not so many.
+    """
     found: list[int] = []
     for _ in range(_ATTEMPTS):
         if len(found) == count:

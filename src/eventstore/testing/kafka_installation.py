@@ -6,19 +6,17 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from eventstore.core.errors import ConfigurationError, StoreUnavailableError
+from eventstore.core.errors import ConfigurationError
+from eventstore.testing.maven import cache_directory, fetch
 
 KAFKA_VERSION: Final = "4.3.1"
 _LOG4J_VERSION: Final = "2.25.4"
 _LEAST_JAVA: Final = 17
-_DOWNLOAD_SECONDS: Final = 600.0
 _POM: Final = f"""\
 <project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
@@ -79,15 +77,12 @@ def find_installation() -> KafkaInstallation:
     java = _find_java()
     target = cache_directory() / f"kafka-{KAFKA_VERSION}"
     if not target.is_dir():
-        _download(target)
+        if shutil.which("mvn") is None:
+            raise ConfigurationError(
+                _missing(f"{target} does not exist yet and there is no mvn on the path to fill it")
+            )
+        fetch(target, "Apache Kafka", ["dependency:copy-dependencies", "-DincludeScope=runtime"], _POM)
     return KafkaInstallation(java, target)
-
-
-def cache_directory() -> Path:
-    """Give the directory for downloads: `EVENTSTORE_CACHE`, or `eventstore` in the user's cache directory."""
-    if named := os.environ.get("EVENTSTORE_CACHE"):
-        return Path(named).absolute()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "eventstore"
 
 
 def require_client() -> None:
@@ -111,35 +106,6 @@ def _find_java() -> Path:
     if version is None or int(version[1]) < _LEAST_JAVA:
         raise ConfigurationError(_missing(f"{found} is too old ({printed.partition(chr(10))[0]})"))
     return Path(found)
-
-
-def _download(target: Path) -> None:
-    maven = shutil.which("mvn")
-    if maven is None:
-        raise ConfigurationError(_missing(f"{target} does not exist yet and there is no mvn on the path to fill it"))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f"{target.name}-", dir=target.parent) as scratch:
-        (Path(scratch) / "pom.xml").write_text(_POM)
-        arguments = ["dependency:copy-dependencies", "-DincludeScope=runtime", "-DoutputDirectory=jars"]
-        try:
-            done = subprocess.run(
-                [maven, "--quiet", "--batch-mode", *arguments],
-                cwd=scratch,
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=_DOWNLOAD_SECONDS,
-            )
-        except subprocess.TimeoutExpired as cause:
-            message = f"Maven did not fetch Apache Kafka within {_DOWNLOAD_SECONDS:.0f} s"
-            raise StoreUnavailableError(message) from cause
-        if done.returncode != 0:
-            raise StoreUnavailableError(f"Maven could not fetch Apache Kafka; it printed:\n{done.stdout[-2000:]}")
-        # Another process may have been faster; its jars are as good as these.
-        with suppress(OSError):
-            (Path(scratch) / "jars").rename(target)
-    if not target.is_dir():
-        raise StoreUnavailableError(f"Maven fetched Apache Kafka, but it could not be moved to {target}")
 
 
 def _missing(what: str) -> str:

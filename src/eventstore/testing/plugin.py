@@ -1,4 +1,4 @@
-"""pytest fixtures: `manual_clock`, `memory_log`, `sqlite_log`, `postgres_url`, `kafka_bootstrap`, `kafka_installation`."""
+"""pytest fixtures: clocks, logs in memory and in files, a PostgreSQL, Kafka brokers, a schema registry."""
 
 from __future__ import annotations
 
@@ -63,19 +63,41 @@ def kafka_installation() -> object:
         return find_installation()
 
 
+@pytest.fixture(scope="session")
+def schema_registry_url() -> Generator[str]:
+    """Give the address of a real schema registry that runs as long as the tests do, or skip the test."""
+    from eventstore.testing.registry import schema_registry  # noqa: PLC0415
+
+    with ExitStack() as stack:
+        with _skip_if_missing():
+            url = stack.enter_context(schema_registry())
+        yield url
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Fetch the broker, which takes minutes on a slow line, before the first test's time runs."""
+    """Fetch the servers, which takes minutes on a slow line, before the first test's time runs."""
     wanted: set[str] = {name for item in session.items for name in getattr(item, "fixturenames", ())}
-    if session.config.option.collectonly or not wanted & {"kafka_bootstrap", "kafka_installation"}:
+    if session.config.option.collectonly:
         return
     from eventstore.core.errors import EventStoreError  # noqa: PLC0415
+
+    # The fixtures say again what is missing, of the tests that it concerns.
+    if wanted & {"kafka_bootstrap", "kafka_installation"}:
+        with suppress(EventStoreError):
+            _fetch_broker(wanted)
+    if "schema_registry_url" in wanted and not os.environ.get("SCHEMA_REGISTRY_URL"):
+        from eventstore.testing.registry import find_registry  # noqa: PLC0415
+
+        with suppress(EventStoreError):
+            find_registry()
+
+
+def _fetch_broker(wanted: set[str]) -> None:
     from eventstore.testing.kafka_docker import docker_answers  # noqa: PLC0415
     from eventstore.testing.kafka_installation import find_installation  # noqa: PLC0415
 
     if "kafka_installation" in wanted or not (os.environ.get("KAFKA_BOOTSTRAP") or docker_answers()):
-        # The fixtures say it again, of the tests that it concerns.
-        with suppress(EventStoreError):
-            find_installation()
+        find_installation()
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from eventstore.core.records import Partition
 from eventstore.core.registry import TypeRegistry
 from eventstore.core.streams import StreamId, stream_id
 from eventstore.environment import Environment
-from eventstore.ports import CommandChannel, SnapshotStore
+from eventstore.ports import CommandChannel, EncodeEvent, SnapshotStore
 from eventstore.write.deciding import Decider, Look, Request
 from eventstore.write.erasing import Erasure
 from eventstore.write.group_commit import CommitsStreams, GroupCommit
@@ -53,6 +53,7 @@ class CommandSide:
         registry: Decodes events.
         environment: Clock and randomness.
         cache_size: How many aggregates are kept in memory.
+        encode: Gives the envelopes of events.
     """
 
     def __init__(
@@ -62,12 +63,13 @@ class CommandSide:
         registry: TypeRegistry,
         environment: Environment,
         cache_size: int,
+        encode: EncodeEvent,
     ) -> None:
         self._log: Final = log
         self._aggregates: Final = aggregates
         self._environment: Final = environment
         self._rehydrator: Final = Rehydrator(log, registry, cache_size)
-        self._decider: Final = Decider(registry, environment.clock)
+        self._decider: Final = Decider(registry, environment.clock, encode)
         self._snapshotter: Final = Snapshotter(log)
         self._channel: Final = log.channel
         self._router: Final = CommandRouter(self, self._channel, Messages(aggregates, registry), environment)

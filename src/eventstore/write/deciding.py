@@ -7,7 +7,7 @@ from uuid import UUID
 
 from eventstore.core.aggregates import Aggregate
 from eventstore.core.commands import Command
-from eventstore.core.envelope import Metadata, write_envelope
+from eventstore.core.envelope import Metadata
 from eventstore.core.errors import (
     CommandRejectedError,
     EventStoreError,
@@ -19,7 +19,7 @@ from eventstore.core.ids import event_id
 from eventstore.core.records import StreamEvent, from_micros, to_micros
 from eventstore.core.registry import TypeRegistry
 from eventstore.core.streams import StreamId
-from eventstore.ports import Clock, NewEvent, StreamCommit
+from eventstore.ports import Clock, EncodeEvent, NewEvent, StreamCommit
 
 MAX_EVENTS_PER_COMMAND: Final = 1_000
 MAX_COMMAND_BYTES: Final = 8_000_000
@@ -79,11 +79,13 @@ class Decider:
     Args:
         registry: Decodes what was encoded, so that what is applied is exactly what later readers get.
         clock: For `occurred_at`.
+        encode: Gives the events' envelopes.
     """
 
-    def __init__(self, registry: TypeRegistry, clock: Clock) -> None:
+    def __init__(self, registry: TypeRegistry, clock: Clock, encode: EncodeEvent) -> None:
         self.registry: Final = registry
         self._clock: Final = clock
+        self._encode: Final = encode
 
     def decide(self, request: Request, state: Aggregate) -> Decision:
         """Decide a command on a state, which stays as it is.
@@ -136,7 +138,7 @@ class Decider:
         size = 0
         for index, event in enumerate(events, 1):
             kind, identity = type(event), event_id(request.command_id, index)
-            envelope = write_envelope(event, identity, moment, metadata)
+            envelope = self._encode(event, identity, moment, metadata)
             stored = StreamEvent(after.version + 1, kind.event_type, kind.schema_version, micros, envelope)
             decoded = self._read_back(stored, name)
             after.evolve(decoded, micros)
