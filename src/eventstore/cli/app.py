@@ -16,6 +16,7 @@ from eventstore.cli import (
     errors,
     lag,
     logs,
+    metrics,
     new,
     projections,
     rebuild,
@@ -51,6 +52,7 @@ app.command("doctor")(doctor.doctor)
 app.command("errors")(errors.errors)
 app.add_typer(projections.app, name="projections")
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(metrics.app, name="metrics")
 app.add_typer(topics.app, name="topics")
 app.add_typer(development.app, name="dev")
 

@@ -13,6 +13,7 @@ from eventstore.cli.output import Output
 from eventstore.core.errors import ConfigurationError, EventStoreError
 from eventstore.prepared import unprepared
 from eventstore.store import EventStore
+from eventstore.telemetry import Telemetry
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class Session:
         serve: bool = False,
         workers: bool = False,
         create: bool = False,
+        metered: bool = False,
         changes: Mapping[str, object] | None = None,
     ) -> AsyncGenerator[EventStore]:
         """Open the application's store.
@@ -52,12 +54,15 @@ class Session:
             serve: Own partitions and execute the commands of other processes there.
             workers: Run projections and process managers.
             create: Make a new log if there is none.
+            metered: Measure what is done, even if the application's settings do not say so.
             changes: Other fields of `Settings`.
 
         Raises:
             ConfigurationError: `--app` does not lead to a store, or there is no log.
         """
-        store = self.store().with_settings(serve=serve, workers=workers, **(changes or {}))
+        store = self.store()
+        telemetry = store.settings.telemetry or (Telemetry() if metered else None)
+        store = store.with_settings(serve=serve, workers=workers, telemetry=telemetry, **(changes or {}))
         if not create and not store.log.exists():
             log = unprepared(store.log)
             where = getattr(log, "path", type(log).__name__)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Iterable, Mapping
+from contextlib import AsyncExitStack
 from typing import Annotated
 
 import typer
 
 from eventstore.cli.failures import FoundProblemError
+from eventstore.cli.metrics import serving_metrics
 from eventstore.cli.running import run, session_of
 from eventstore.core.checkpoints import SubscriptionStatus
 from eventstore.core.records import Partition
@@ -127,6 +129,10 @@ def worker(
         int | None,
         typer.Option(min=1, help="Batches that are written at the same time; as in the settings by default."),
     ] = None,
+    metrics_port: Annotated[
+        int | None, typer.Option(min=0, max=65_535, help="Serve metrics for Prometheus there; 0 for any free port.")
+    ] = None,
+    metrics_address: Annotated[str, typer.Option(help="At this address.")] = "127.0.0.1",
 ) -> None:
     """Keep read models up to date until told to stop (SIGINT, SIGTERM); what is under way is finished then.
 
@@ -135,13 +141,20 @@ def worker(
     """
     session = session_of(context)
     names = None if projections is None else [name.strip() for name in projections.split(",")]
-    changes = {} if concurrency is None else {"concurrency": concurrency}
+    changes: dict[str, object] = {} if concurrency is None else {"concurrency": concurrency}
+    metered = metrics_port is not None
 
     async def work() -> None:
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        async with session.opened(serve=True, create=True, changes=changes) as store:
+        async with (
+            session.opened(serve=True, create=True, metered=metered, changes=changes) as store,
+            AsyncExitStack() as served,
+        ):
+            if metrics_port is not None:
+                port = served.enter_context(serving_metrics(store, metrics_port, metrics_address))
+                session.output.note(f"metrics are at http://{metrics_address}:{port}/metrics")
             before = await _positions(store)
             crews = store.query_side.start_workers(names)
             running = ", ".join(names or [definition.name for definition in store.query_side.definitions])

@@ -42,35 +42,46 @@ class Sample(NamedTuple):
     value: float | Distribution
 
 
-class _Series:
-    __slots__ = ("counts", "least", "most", "total")
+class Series:
+    """The values of one combination of labels, counted by size.
 
-    def __init__(self, buckets: int) -> None:
-        self.counts: Final = [0] * buckets
+    Args:
+        bounds: The upper bounds of the buckets.
+    """
+
+    __slots__ = ("_bounds", "counts", "least", "most", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds: Final = bounds
+        self.counts: Final = [0] * (len(bounds) + 1)
         self.total = 0.0
         self.least = inf
         self.most = -inf
+
+    def observe(self, value: float) -> None:
+        """Count a value."""
+        self.counts[bisect_left(self._bounds, value)] += 1
+        self.total += value
+        self.least = min(self.least, value)
+        self.most = max(self.most, value)
 
 
 class Histogram:
     """Counts values by size; one series per combination of labels."""
 
-    __slots__ = ("_bounds", "_series", "metric")
+    __slots__ = ("_series", "metric")
 
     def __init__(self, metric: Metric) -> None:
         self.metric: Final = metric
-        self._bounds: Final = metric.buckets
-        self._series: Final[dict[Labels, _Series]] = {}
+        self._series: Final[dict[Labels, Series]] = {}
+
+    def series(self, labels: Labels) -> Series:
+        """Give the series of some labels; it has begun then, though without values."""
+        return self._series.get(labels) or self._series.setdefault(labels, Series(self.metric.buckets))
 
     def observe(self, labels: Labels, value: float) -> None:
         """Count a value."""
-        series = self._series.get(labels)
-        if series is None:
-            series = self._series[labels] = _Series(len(self._bounds) + 1)
-        series.counts[bisect_left(self._bounds, value)] += 1
-        series.total += value
-        series.least = min(series.least, value)
-        series.most = max(series.most, value)
+        self.series(labels).observe(value)
 
     def samples(self) -> Iterator[Sample]:
         """Give every series."""

@@ -19,7 +19,7 @@ from eventstore.core.errors import (
 )
 from eventstore.core.projections import EventAt
 from eventstore.environment import Environment
-from eventstore.ports import EventLog
+from eventstore.ports import Clock, EventLog
 from eventstore.telemetry import catalog
 from eventstore.telemetry.measured_log import MeasuredLog
 from eventstore.telemetry.measurements import Histogram, Measurements
@@ -29,6 +29,8 @@ from eventstore.write.pending import Committed
 
 COMMANDS_LOGGER: Final = logging.getLogger("eventstore.commands")
 _SHOWN: Final = 128
+_ALARMING: Final = ("failed", "unavailable", "unknown")
+"""Counted from 0 on, for every command that was ever executed: Prometheus does not see the first of what was not there."""
 _OUTCOMES: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (CommandRejectedError, "rejected"),
     (WrongExpectedVersionError, "conflict"),
@@ -61,7 +63,7 @@ class Telemetry:
         self._environment: Final = environment or Environment()
         self._clock: Final = self._environment.clock
         self._tracing: Final[Tracing | None] = tracing(self._environment) if traces else None
-        self._durations: Final = self.measurements.histogram(catalog.COMMAND_DURATION)
+        self._timers: Final[dict[type[Command], CommandTimer]] = {}
         self._projected: Final = self.measurements.number(catalog.PROJECTED_EVENTS)
         self._projecting: Final = self.measurements.histogram(catalog.PROJECTION_DURATION)
         self._delays: Final = self.measurements.histogram(catalog.VISIBILITY_DELAY)
@@ -70,7 +72,7 @@ class Telemetry:
         """Give a log that reports what it is asked to do."""
         return MeasuredLog(log, self.measurements, self._clock, self._tracing)
 
-    def command(self, category: str, aggregate_id: str, command: Command, origin: Origin) -> MeasuredCommand:
+    def command(self, category: str, aggregate_id: str, command: Command, origin: Origin) -> TimedCommand:
         """Begin to measure a command; `with` it is executed.
 
         Args:
@@ -79,11 +81,18 @@ class Telemetry:
             command: What is executed.
             origin: Its ids.
         """
-        name = type(command).__name__
-        span = None
-        if self._tracing is not None:
-            span = self._tracing.command(name, f"{category}-{aggregate_id}"[:_SHOWN], origin)
-        return MeasuredCommand(name, f"{category}-{aggregate_id}", origin, span, self._environment, self._durations)
+        kind = type(command)
+        timer = self._timers.get(kind) or self._timer(kind)
+        traced = self._tracing is not None and self._tracing.caller_is_traced
+        if not traced and not COMMANDS_LOGGER.isEnabledFor(logging.INFO):
+            return TimedCommand(timer, origin)
+        stream = f"{category}-{aggregate_id}"[:_SHOWN]
+        span = self._tracing.command(timer.name, stream, origin) if traced and self._tracing is not None else None
+        return ReportedCommand(timer, origin, stream, span)
+
+    def _timer(self, kind: type[Command]) -> CommandTimer:
+        durations = self.measurements.histogram(catalog.COMMAND_DURATION)
+        return self._timers.setdefault(kind, CommandTimer(kind.__name__, durations, self._clock))
 
     def applied(self, definition: SubscriptionDefinition, batch: Sequence[EventAt], seconds: float) -> None:
         """Note a batch that a read model has applied; see `batches.Applied`."""
@@ -96,75 +105,108 @@ class Telemetry:
             self._tracing.projected(definition.name, batch, seconds)
 
 
-class MeasuredCommand:
-    """A command while it is executed.
+class CommandTimer:
+    """Times the commands of one class.
+
+    Attributes:
+        name: The class's.
+        now: The clock, in seconds.
+        executed: The durations of those that were executed.
+    """
+
+    __slots__ = ("_durations", "executed", "name", "now")
+
+    def __init__(self, name: str, durations: Histogram, clock: Clock) -> None:
+        self.name: Final = name
+        self.now: Final = clock.monotonic
+        self.executed: Final = durations.series((name, "executed"))
+        self._durations: Final = durations
+        for outcome in _ALARMING:
+            durations.series((name, outcome))
+
+    def observe(self, outcome: str, seconds: float) -> None:
+        """Count one."""
+        self._durations.observe((self.name, outcome), seconds)
+
+
+class TimedCommand:
+    """A command while it is executed: all that every command costs.
 
     Attributes:
         origin: The ids to execute it under.
     """
 
-    __slots__ = ("_began", "_clock", "_done", "_durations", "_name", "_span", "_stream", "origin")
+    __slots__ = ("began", "origin", "timer")
 
-    def __init__(
-        self,
-        name: str,
-        stream: str,
-        origin: Origin,
-        span: CommandSpan | None,
-        environment: Environment,
-        durations: Histogram,
-    ) -> None:
-        self.origin: Final = origin if span is None else span.origin
-        self._name: Final = name
-        self._stream: Final = stream
-        self._span: Final = span
-        self._clock: Final = environment.clock
-        self._durations: Final = durations
-        self._done: Committed | None = None
-        self._began = 0.0
+    def __init__(self, timer: CommandTimer, origin: Origin) -> None:
+        self.origin = origin
+        self.timer: Final = timer
+        self.began: Final = timer.now()
 
     def __enter__(self) -> Self:
-        """Start the clock."""
-        self._began = self._clock.monotonic()
-        if self._span is not None:
-            self._span.__enter__()
+        """Begin."""
         return self
 
     def note(self, done: Committed) -> Committed:
         """Note the result and give it back."""
-        self._done = done
         return done
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Record what became of it."""
-        outcome = "executed" if error is None else _outcome(error)
-        seconds = self._clock.monotonic() - self._began
-        self._durations.observe((self._name, outcome), seconds)
-        if COMMANDS_LOGGER.isEnabledFor(logging.INFO):
-            self._log(outcome, seconds)
+        timer = self.timer
+        if error is None:
+            timer.executed.observe(timer.now() - self.began)
+        else:
+            timer.observe(_outcome(error), timer.now() - self.began)
+
+
+class ReportedCommand(TimedCommand):
+    """A command that is traced, or whose end is logged."""
+
+    __slots__ = ("_span", "_stream", "_version")
+
+    def __init__(self, timer: CommandTimer, origin: Origin, stream: str, span: CommandSpan | None) -> None:
+        super().__init__(timer, origin if span is None else span.origin)
+        self._stream: Final = stream
+        self._span: Final = span
+        self._version: int | None = None
+
+    def __enter__(self) -> Self:
+        """Begin; the span becomes the current one."""
         if self._span is not None:
-            self._span.outcome(outcome, None if self._done is None else self._done.version)
+            self._span.__enter__()
+        return self
+
+    def note(self, done: Committed) -> Committed:
+        """Note the result and give it back."""
+        self._version = done.version
+        return done
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Record and report what became of it."""
+        super().__exit__(kind, error, trace)
+        outcome = "executed" if error is None else _outcome(error)
+        if COMMANDS_LOGGER.isEnabledFor(logging.INFO):
+            self._log(outcome)
+        if self._span is not None:
+            self._span.outcome(outcome, self._version)
             self._span.__exit__(kind, error, trace)
 
-    def _log(self, outcome: str, seconds: float) -> None:
-        version = None if self._done is None else self._done.version
-        COMMANDS_LOGGER.info(
-            "%s on %s was %s",
-            self._name,
-            ascii(self._stream)[1 : _SHOWN + 1],
-            outcome,
-            extra={
-                "stream": self._stream[:_SHOWN],
-                "version": version,
-                "command": self._name,
-                "command_id": str(self.origin.command_id),
-                "correlation_id": str(self.origin.correlation_id),
-                "outcome": outcome,
-                "seconds": round(seconds, 6),
-            },
-        )
+    def _log(self, outcome: str) -> None:
+        shown = {
+            "stream": self._stream,
+            "version": self._version,
+            "command": self.timer.name,
+            "command_id": str(self.origin.command_id),
+            "correlation_id": str(self.origin.correlation_id),
+            "outcome": outcome,
+            "seconds": round(self.timer.now() - self.began, 6),
+        }
+        COMMANDS_LOGGER.info("%s on %s was %s", self.timer.name, ascii(self._stream)[1:-1], outcome, extra=shown)
 
 
 def _outcome(error: BaseException) -> str:

@@ -45,16 +45,19 @@ class Tracing:
         self._tracer: Final = trace.get_tracer("eventstore")
         self._traced: Final[dict[bytes, SpanContext]] = {}
 
+    @property
+    def caller_is_traced(self) -> bool:
+        """Whether the current span, if there is one, is sampled."""
+        return _sampled(self._trace.get_current_span().get_span_context())
+
     def command(self, name: str, stream: str, origin: Origin) -> CommandSpan | None:
-        """Begin the span of a command, if its caller is traced.
+        """Begin the span of a command whose caller is traced; None if a sampler drops it all the same.
 
         Args:
             name: The command's class.
             stream: Which aggregate it concerns.
             origin: Its ids; those that nobody chose are replaced by ids that tell the span.
         """
-        if not _sampled(self._trace.get_current_span().get_span_context()):
-            return None
         span = self._tracer.start_span(f"execute {name}", attributes={"eventsourcing.stream": stream})
         context = span.get_span_context()
         if not _sampled(context):
@@ -78,6 +81,8 @@ class Tracing:
 
     def appended(self, partition: Partition, commits: Sequence[StreamCommit], seconds: float) -> None:
         """Note a group commit, in the traces of the commands in it that this process was asked for."""
+        if not self._traced:
+            return
         found = [self._traced[commit.command_id] for commit in commits if commit.command_id in self._traced]
         if found:
             attributes: dict[str, str | int] = {
