@@ -20,6 +20,7 @@ from eventstore.cli import (
     new,
     projections,
     rebuild,
+    schemas,
     topics,
     transfers,
     why,
@@ -54,6 +55,7 @@ app.add_typer(projections.app, name="projections")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(metrics.app, name="metrics")
 app.add_typer(topics.app, name="topics")
+app.add_typer(schemas.app, name="schemas")
 app.add_typer(development.app, name="dev")
 
 

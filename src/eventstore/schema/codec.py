@@ -145,9 +145,7 @@ class AvroCodec:
             if schema_id is None:
                 missing.append(subject)
                 continue
-            start = BINARY + schema_id.to_bytes(4)
-            self._writing[cls] = _Writing(start, packed_text(cls.event_type), _parse(derived.data), derived.encode)
-            self._learn(start, text)
+            self.adopt(cls, derived, schema_id)
         if missing:
             message = (
                 f"the schemas of this code are not registered at {self.registry.url}: {', '.join(missing)}. "
@@ -155,21 +153,40 @@ class AvroCodec:
             )
             raise ConfigurationError(message)
 
-    def _learn(self, start: bytes, text: str) -> None:
-        """Keep the schema of an id."""
+    def adopt(self, cls: type[Event], derived: DerivedEvent, schema_id: int) -> None:
+        """Write an event with a schema whose id is known, and read what was written with it.
+
+        Args:
+            cls: The event class.
+            derived: Its schema.
+            schema_id: The id that the registry gave it.
+        """
+        self.learn(schema_id, schema_text(derived.schema))
+        start, event_type = _start(schema_id), packed_text(cls.event_type)
+        self._writing[cls] = _Writing(start, event_type, _parse(derived.data), derived.encode)
+
+    def learn(self, schema_id: int, text: str) -> None:
+        """Read what was written with a schema.
+
+        Args:
+            schema_id: The id that the registry gave it.
+            text: The schema as JSON text.
+        """
         schema = _parse(json.loads(text))
         data = data_of(schema)
         name = schema["name"] if isinstance(schema, dict) and "name" in schema else "value"
-        self._written[start] = _Written(name, schema, None if data is None else _parse(without_ids(data)))
+        known = _Written(name, schema, None if data is None else _parse(without_ids(data)))
+        self._written[_start(schema_id)] = known
 
     async def prepare(self, envelopes: Iterable[bytes]) -> None:
         """Fetch the schemas that are not known yet; see `EventCodec`."""
         known = self._written
         unknown = {raw[:HEAD] for raw in envelopes if raw[:1] == BINARY and raw[:HEAD] not in known}
         for start in unknown:
-            text = await self.registry.schema(int.from_bytes(start[1:]))
+            schema_id = int.from_bytes(start[1:])
+            text = await self.registry.schema(schema_id)
             if text is not None:
-                self._learn(start, text)
+                self.learn(schema_id, text)
 
     def encode(self, event: Event, event_id: UUID, occurred_at: datetime, metadata: Metadata) -> bytes:
         """Encode a declared event; see `EventCodec`."""
@@ -269,6 +286,10 @@ class AvroCodec:
         if source.tell() != len(envelope) - TAIL:
             raise UndecodableEventError(_damaged(written.name, "its data ends elsewhere"))
         return data
+
+
+def _start(schema_id: int) -> bytes:
+    return BINARY + schema_id.to_bytes(HEAD - len(BINARY))
 
 
 def schema_text(schema: AvroSchema) -> str:

@@ -107,6 +107,15 @@ class SchemaRegistry:
                 found.append(RegisteredVersion(version, entry.schema_id or 0, entry.schema.schema_str or ""))
         return found
 
+    async def rule_of(self, subject: str) -> str:
+        """Give the compatibility that a subject demands of its own; empty if it has no rule of its own.
+
+        Raises:
+            StoreUnavailableError: The registry is out of reach.
+            ConfigurationError: It refuses.
+        """
+        return await self._ask(lambda client: client.get_compatibility(subject)) or ""
+
     async def accepts(self, subject: str, schema: str) -> bool:
         """Ask the registry whether a schema may follow all that a subject has, by the subject's own rule.
 
@@ -127,6 +136,8 @@ class SchemaRegistry:
             StoreUnavailableError: The registry is out of reach.
             ConfigurationError: It refuses, for example because the schema is incompatible.
         """
+        if await self._ask(lambda client: client.get_versions(subject)):
+            await self._ask(lambda client: client.set_compatibility(subject, FULL_TRANSITIVE))
         schema_id = await self._ask(lambda client: client.register_schema(subject, Schema(schema, "AVRO")))
         await self._ask(lambda client: client.set_compatibility(subject, FULL_TRANSITIVE))
         assert schema_id is not None  # noqa: S101 - a registration is never "not found"

@@ -1,0 +1,198 @@
+"""`schemas`: the Avro schemas of an application's events: shown, locked, checked, registered."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
+
+import typer
+
+from eventstore.cli.failures import FoundProblemError
+from eventstore.cli.loading import Session
+from eventstore.cli.output import Output
+from eventstore.cli.running import run, session_of
+from eventstore.core.errors import ConfigurationError
+from eventstore.core.events import Event
+from eventstore.store import EventStore
+
+if TYPE_CHECKING:
+    from eventstore.schema import AvroCodec
+    from eventstore.schema.checking import SchemaFinding
+    from eventstore.schema.envelope import DerivedEvent
+    from eventstore.schema.lock import SchemaLock
+
+app = typer.Typer(help="Avro schemas of the events: show, lock, check, register.", no_args_is_help=True)
+
+_LOCK_FILE = "schemas.lock.json"
+_File = Annotated[Path, typer.Option("--file", help="The lock file, which belongs under version control.")]
+_COLUMNS = ("result", "event", "field", "found", "remedy")
+
+
+class _Schemas(NamedTuple):
+    """Events that are written in one way: their schemas, and the codec if they are written as Avro."""
+
+    derived: Mapping[type[Event], DerivedEvent]
+    codec: AvroCodec | None
+
+
+@app.command()
+def show(
+    context: typer.Context,
+    event: Annotated[str, typer.Argument(help="Only this event, as the schema itself, for example task.created")] = "",
+) -> None:
+    """Show the schemas that are derived from the event classes; with --json as they are registered."""
+    session = session_of(context)
+    schemas = _schemas_of(session.store())
+    found = [(cls, derived) for cls, derived in schemas.derived.items() if event in {"", cls.event_type}]
+    if not found:
+        known = ", ".join(sorted(cls.event_type for cls in schemas.derived)) or "none"
+        message = f"this application emits no event {event!r} (it emits: {known})"
+        raise ConfigurationError(message)
+    if session.output.as_json:
+        for cls, derived in found:
+            session.output.document(
+                {"event": cls.event_type, "subject": _subject(schemas, cls), "schema": derived.schema}
+            )
+    elif event:
+        session.output.note(*_pretty(found[0][1].schema))
+    else:
+        rows = [row for cls, derived in found for row in _fields(cls, derived)]
+        session.output.rows("events", ("event", "field", "type", "default"), rows)
+
+
+@app.command()
+def lock(context: typer.Context, file: _File = Path(_LOCK_FILE)) -> None:
+    """Add the schemas of this code to the lock file, with samples of their events; refuses incompatible ones."""
+    session = session_of(context)
+    schemas = _schemas_of(session.store())
+    from eventstore.schema.checking import check_lock  # noqa: PLC0415 - its libraries are optional
+    from eventstore.schema.lock import SchemaLock, extended, read_lock, write_lock  # noqa: PLC0415
+
+    known = read_lock(file) or SchemaLock()
+    failed = [finding for finding in check_lock(schemas.derived, known) if finding.result == "fail"]
+    if failed:
+        _report(session.output, failed)
+    wider, added = extended(known, schemas.derived)
+    if added:
+        write_lock(file, wider)
+    rows = [{"subject": name, "releases": len(wider.subjects[name].released)} for name in added]
+    session.output.rows(f"changes: {file} holds all schemas of this code", ("subject", "releases"), rows)
+
+
+@app.command()
+def check(
+    context: typer.Context,
+    file: _File = Path(_LOCK_FILE),
+    offline: Annotated[bool, typer.Option("--offline", help="Compare with the lock file alone.")] = False,
+) -> None:
+    """Compare this code with the lock file and the registry, and read all samples; what fails must not be deployed."""
+    session = session_of(context)
+    schemas = _schemas_of(session.store())
+    from eventstore.schema.lock import read_lock  # noqa: PLC0415
+
+    locked, codec = read_lock(file), None if offline else schemas.codec
+    if locked is None and codec is None:
+        message = f"there is nothing to compare with: write {file} with eventstore schemas lock, and commit it"
+        raise ConfigurationError(message)
+    run(_check(session, schemas, locked, codec))
+
+
+async def _check(session: Session, schemas: _Schemas, locked: SchemaLock | None, codec: AvroCodec | None) -> None:
+    from eventstore.schema.checking import check_lock, check_registry  # noqa: PLC0415
+
+    findings = [] if locked is None else [*check_lock(schemas.derived, locked)]
+    if codec is not None:
+        async with codec.registry:
+            findings += await check_registry(codec)
+    _report(session.output, findings)
+
+
+@app.command()
+def register(context: typer.Context) -> None:
+    """Register the schemas of this code, and have the registry keep them compatible from then on."""
+    session = session_of(context)
+    schemas = _schemas_of(session.store())
+    if schemas.codec is None:
+        message = "this application writes JSON: there is no registry. Avro takes EventStore(..., codec=AvroCodec(url))"
+        raise ConfigurationError(message)
+    run(_register(session, schemas.codec))
+
+
+async def _register(session: Session, codec: AvroCodec) -> None:
+    from eventstore.schema.checking import check_registry  # noqa: PLC0415
+    from eventstore.schema.codec import schema_text  # noqa: PLC0415
+
+    async with codec.registry as registry:
+        failed = [finding for finding in await check_registry(codec) if finding.result == "fail"]
+        if failed:
+            _report(session.output, failed)
+        rows: list[dict[str, object]] = []
+        for cls, derived in codec.derived.items():
+            subject = codec.subject_of(cls)
+            rows.append({"subject": subject, "id": await registry.register(subject, schema_text(derived.schema))})
+        session.output.rows("events to register", ("subject", "id"), rows)
+
+
+def _schemas_of(store: EventStore) -> _Schemas:
+    """Give the schemas of what a store emits.
+
+    Raises:
+        ConfigurationError: Avro is not installed, or an event cannot be expressed in it.
+    """
+    try:
+        from eventstore.schema import AvroCodec  # noqa: PLC0415 - its libraries are optional
+        from eventstore.schema.envelope import derive  # noqa: PLC0415
+    except ImportError as cause:
+        message = f"{cause.name} is missing: pip install 'eventstore[avro]'"
+        raise ConfigurationError(message) from cause
+    if isinstance(store.codec, AvroCodec):
+        return _Schemas(store.codec.derived, store.codec)
+    return _Schemas({cls: derive(cls) for cls in store.application.emitted}, None)
+
+
+def _report(output: Output, findings: list[SchemaFinding]) -> None:
+    """Print what was found, the worst last.
+
+    Raises:
+        FoundProblemError: Something must not be released.
+    """
+    ordered = sorted(findings, key=lambda finding: ("ok", "warn", "fail").index(finding.result))
+    output.rows("events", _COLUMNS, [finding._asdict() | {"field": finding.path} for finding in ordered])
+    if any(finding.result == "fail" for finding in findings):
+        raise FoundProblemError
+
+
+def _subject(schemas: _Schemas, cls: type[Event]) -> str:
+    return schemas.derived[cls].name if schemas.codec is None else schemas.codec.subject_of(cls)
+
+
+def _fields(cls: type[Event], derived: DerivedEvent) -> Iterator[dict[str, object]]:
+    """Give a row per field of an event's data."""
+    data: Any = derived.data
+    event = f"{cls.event_type} v{cls.schema_version}"
+    if not data["fields"]:
+        yield {"event": event}
+    for field in data["fields"]:
+        yield {"event": event, "field": field["name"], "type": _type(field["type"]), "default": _default(field)}
+        event = ""
+
+
+def _default(field: Mapping[str, object]) -> str | None:
+    return json.dumps(field["default"], ensure_ascii=False) if "default" in field else None
+
+
+def _type(schema: Any) -> str:
+    """Write a type for a table's cell."""
+    if isinstance(schema, str):
+        return schema.rpartition(".")[2]
+    if isinstance(schema, list):
+        return " | ".join(map(_type, cast("list[object]", schema)))
+    if schema["type"] in {"array", "map"}:
+        return f"{schema['type']} of {_type(schema.get('items') or schema['values'])}"
+    return str(schema.get("logicalType") or f"{schema['type']} {_type(schema.get('name', ''))}".strip())
+
+
+def _pretty(schema: object) -> list[str]:
+    return json.dumps(schema, indent=2, ensure_ascii=False).splitlines()
