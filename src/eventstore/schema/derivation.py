@@ -225,7 +225,8 @@ class _Derivation:
             form = self.form(choice, path)
             if form.branch == "union":
                 raise self._refused(path, "a union stands in a union", "list all types in one")
-            if branches.setdefault(form.branch, form).python != form.python:
+            known = branches.setdefault(form.branch, form)
+            if (known.schema, known.python) != (form.schema, form.python):
                 problem = f"two types of the union are both {form.branch!r} in Avro"
                 raise self._refused(path, problem, "keep one of them, or wrap them in models")
         nullable = branches.pop("null", None) is not None
