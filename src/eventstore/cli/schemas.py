@@ -27,7 +27,6 @@ app = typer.Typer(help="Avro schemas of the events: show, lock, check, register.
 
 _LOCK_FILE = "schemas.lock.json"
 _File = Annotated[Path, typer.Option("--file", help="The lock file, which belongs under version control.")]
-_COLUMNS = ("result", "event", "field", "found", "remedy")
 
 
 class _Schemas(NamedTuple):
@@ -158,8 +157,14 @@ def _report(output: Output, findings: list[SchemaFinding]) -> None:
     Raises:
         FoundProblemError: Something must not be released.
     """
-    ordered = sorted(findings, key=lambda finding: ("ok", "warn", "fail").index(finding.result))
-    output.rows("events", _COLUMNS, [finding._asdict() | {"field": finding.path} for finding in ordered])
+    for finding in sorted(findings, key=lambda finding: ("ok", "warn", "fail").index(finding.result)):
+        if output.as_json:
+            output.document(finding._asdict())
+            continue
+        where = f"{finding.path}: " if finding.path else ""
+        output.note(f"{finding.result:4}  {finding.event}  {where}{finding.found}")
+        if finding.remedy:
+            output.note(f"      {finding.remedy}")
     if any(finding.result == "fail" for finding in findings):
         raise FoundProblemError
 

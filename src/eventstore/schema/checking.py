@@ -10,11 +10,11 @@ from eventstore.core.errors import EventSchemaError
 from eventstore.core.events import Event
 from eventstore.core.records import StreamEvent
 from eventstore.core.registry import TypeRegistry
-from eventstore.schema.codec import AvroCodec, schema_text
+from eventstore.schema.codec import AvroCodec, normalised, schema_text
 from eventstore.schema.compatibility import incompatibilities
 from eventstore.schema.envelope import DerivedEvent
 from eventstore.schema.forms import AvroSchema
-from eventstore.schema.lock import LockedEvent, Released, Sample, SchemaLock, same_schema, sample_codec
+from eventstore.schema.lock import LockedEvent, Released, Sample, SchemaLock, sample_codec
 from eventstore.schema.registry import FULL_TRANSITIVE
 
 _Derived = Mapping[type[Event], DerivedEvent]
@@ -46,12 +46,17 @@ def check_lock(derived: _Derived, lock: SchemaLock) -> Iterator[SchemaFinding]:
         lock: What was released.
     """
     current = {cls.event_type: cls for cls in derived}
+    broken: set[str] = set()
     for cls, event in derived.items():
         entry = lock.subjects.get(event.name)
         released = [] if entry is None else [version.avro_schema for version in entry.released]
-        yield from compare(label(cls), event.schema, released, "the lock file", "eventstore schemas lock")
-    for entry in lock.subjects.values():
-        yield from _check_entry(current.get(entry.event_type), entry)
+        for finding in compare(label(cls), event.schema, released, "the lock file", "eventstore schemas lock"):
+            yield finding
+            if finding.result == "fail":
+                broken.add(event.name)
+    for name, entry in lock.subjects.items():
+        if name not in broken:  # its samples would only say so again
+            yield from _check_entry(current.get(entry.event_type), entry)
 
 
 def compare(
@@ -92,15 +97,16 @@ async def check_registry(codec: AvroCodec) -> list[SchemaFinding]:
     for cls, event in codec.derived.items():
         subject, text = codec.subject_of(cls), schema_text(event.schema)
         versions = await codec.registry.versions(subject)
-        if any(same_schema(version.schema, event.schema) for version in versions):
+        released = [normalised(json.loads(version.schema)) for version in versions]
+        schema = normalised(event.schema)
+        if schema in released:
             findings.append(SchemaFinding("ok", label(cls), "", "is registered"))
             rule = await codec.registry.rule_of(subject)
             if rule != FULL_TRANSITIVE:
                 said = f"the subject {subject} demands only {rule or 'what the registry demands of all'}"
                 findings.append(SchemaFinding("warn", label(cls), "", said, "eventstore schemas register"))
             continue
-        released: list[AvroSchema] = [json.loads(version.schema) for version in versions]
-        found = [*compare(label(cls), event.schema, released, "the registry", "eventstore schemas register")]
+        found = [*compare(label(cls), schema, released, "the registry", "eventstore schemas register")]
         if all(each.result != "fail" for each in found) and not await codec.registry.accepts(subject, text):
             said = f"the registry does not accept it for the subject {subject}"
             found = [SchemaFinding("fail", label(cls), "", said, "raise the class's version and add an upcaster")]

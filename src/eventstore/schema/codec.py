@@ -297,6 +297,20 @@ def schema_text(schema: AvroSchema) -> str:
     return json.dumps(schema, separators=(",", ":"), ensure_ascii=False)
 
 
+def normalised(schema: AvroSchema) -> AvroSchema:
+    """Write a schema such that two that say the same are equal: registries write names their own way."""
+    return cast("AvroSchema", _plain(_parse(schema)))
+
+
+def _plain(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_plain(part) for part in cast("list[object]", schema)]
+    if not isinstance(schema, dict):
+        return schema
+    found = cast("dict[str, Any]", schema)
+    return {key: _plain(part) for key, part in found.items() if not key.startswith("__")}
+
+
 def without_ids(schema: Any) -> Any:
     """Read ids as text: pydantic makes ids of them faster than the Avro library."""
     if isinstance(schema, list):

@@ -9,6 +9,8 @@ from enum import Enum
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, cast
 
+from pydantic import BaseModel
+
 from eventstore.core.errors import ConfigurationError
 from eventstore.core.events import Event
 from eventstore.schema.forms import (
@@ -19,6 +21,7 @@ from eventstore.schema.forms import (
     Convert,
     Form,
     branch_name,
+    chosen_from,
     decimal_form,
     listed,
     mapped,
@@ -27,6 +30,7 @@ from eventstore.schema.forms import (
     rooted,
     union,
 )
+from eventstore.schema.samples import Sampler, chosen, exactly
 
 _Node = Mapping[str, Any]
 _Step = Callable[[_Node, str], Form]
@@ -44,10 +48,12 @@ class DerivedData(NamedTuple):
     Attributes:
         schema: The record.
         encode: From an event to what the writer takes for it.
+        sample: Gives data for samples.
     """
 
     schema: AvroSchema
     encode: Convert
+    sample: Sampler
 
 
 def derive_data(cls: type[Event], namespace: str) -> DerivedData:
@@ -62,7 +68,7 @@ def derive_data(cls: type[Event], namespace: str) -> DerivedData:
     """
     derivation = _Derivation(cls, namespace)
     form = derivation.form(cls.__pydantic_core_schema__, "data")
-    return DerivedData(_inlined(form.schema, dict(derivation.types)), form.encoded)
+    return DerivedData(_inlined(form.schema, dict(derivation.types)), form.encoded, form.sample)
 
 
 class _Derivation:
@@ -140,7 +146,8 @@ class _Derivation:
         if not items or any(item.schema != items[0].schema for item in items):
             remedy = "make it a model with named fields"
             raise self._refused(path, "Avro has no type for a tuple of several types", remedy)
-        return listed(items[0], tuple)
+        form = listed(items[0], tuple)
+        return form if "variadic_item_index" in node else form._replace(sample=exactly(len(items), items[0].sample))
 
     def _dict(self, node: _Node, path: str) -> Form:
         keys = self._resolved(node.get("keys_schema") or {"type": "any"})
@@ -149,7 +156,7 @@ class _Derivation:
             remedy = "use str, int, UUID or an enum, or a list of models"
             raise self._refused(path, "the keys of Avro's maps are strings", remedy)
         values = self.form(node.get("values_schema") or {"type": "any"}, f"{path}{{}}")
-        return mapped(writers[keys["type"]], values)
+        return mapped(writers[keys["type"]], self.form(keys, path).sample, values)
 
     def _literal(self, node: _Node, path: str) -> Form:
         return self._of_values(node["expected"], path)
@@ -162,9 +169,7 @@ class _Derivation:
             raise self._refused(
                 path, f"the choice of {values} is not of one type", "use only str, only int or only bool"
             )
-        form = SIMPLE[_PRIMITIVES[kind]]
-        members = {type(value) for value in expected if isinstance(value, Enum)}
-        return form._replace(python=(*members, kind), encode=member_value, default=member_value) if members else form
+        return chosen_from(expected, _PRIMITIVES[kind])
 
     def _enum(self, node: _Node, path: str) -> Form:
         cls = cast("type[Enum]", node["cls"])
@@ -175,11 +180,11 @@ class _Derivation:
             name = self._name_of(cls, path)
             default = _enum_default(cls)
             self.types[name] = {"type": "enum", "name": name, "symbols": symbols} | default
-            self._forms[cls] = Form(name, (cls,), member_value, member_value)
+            self._forms[cls] = Form(name, (cls,), member_value, member_value, sample=chosen([*cls]))
         return self._forms[cls]
 
     def _model(self, node: _Node, path: str) -> Form:
-        cls, inner = cast("type", node["cls"]), self._resolved(node["schema"])
+        cls, inner = cast("type[BaseModel]", node["cls"]), self._resolved(node["schema"])
         while inner["type"] in _CHECKS:
             inner = self._resolved(inner["schema"])
         if node.get("root_model"):
@@ -193,7 +198,7 @@ class _Derivation:
             self._record(cls, inner["fields"], path)
         return self._forms[cls]
 
-    def _record(self, cls: type, nodes: Mapping[str, _Node], path: str) -> None:
+    def _record(self, cls: type[BaseModel], nodes: Mapping[str, _Node], path: str) -> None:
         name = f"{self._namespace}.Data" if cls is self._cls else self._name_of(cls, path)
         forms: dict[str, Form] = {}
         encoders: list[tuple[str, Convert]] = []
@@ -208,12 +213,17 @@ class _Derivation:
         def default(value: Any) -> dict[str, Any]:
             return {field: form.as_default(getattr(value, field)) for field, form in forms.items()}
 
+        def sample(variant: int, depth: int) -> dict[str, Any]:
+            return {field: form.sample(variant, depth + 1) for field, form in forms.items()}
+
         # Known before its fields are: a model may hold others of its kind.
-        self._forms[cls] = Form(name, (cls,), encode, default)
+        self._forms[cls] = Form(name, (cls,), encode, default, sample=sample)
         self.types[name] = {"type": "record", "name": name, "fields": (fields := [])}
         for field, node in nodes.items():
             if not node.get("serialization_exclude"):
-                forms[field] = form = self.form(node["schema"], f"{path}.{field}")
+                form = self.form(node["schema"], f"{path}.{field}")
+                examples = cls.model_fields[field].examples
+                forms[field] = form = form._replace(sample=chosen(examples)) if examples else form
                 fields.append(_field(field, node, form))
         encoders += [(field, form.encode) for field, form in forms.items() if form.encode is not None]
         if not encoders:

@@ -13,6 +13,7 @@ from eventstore.core.errors import UndecodableEventError
 from eventstore.core.events import Event
 from eventstore.schema.derivation import derive_data
 from eventstore.schema.forms import AvroSchema, Convert
+from eventstore.schema.samples import Sampler
 
 ID_BYTES: Final = 37
 HEAD: Final = len(BINARY) + 4
@@ -33,12 +34,14 @@ class DerivedEvent(NamedTuple):
         schema: The envelope's record.
         data: The record of its data, which stands in the envelope's.
         encode: From an event to what an Avro writer takes for the data.
+        sample: Gives data for samples.
     """
 
     name: str
     schema: AvroSchema
     data: AvroSchema
     encode: Convert
+    sample: Sampler
 
 
 def derive(cls: type[Event], namespace: str = "") -> DerivedEvent:
@@ -67,7 +70,8 @@ def derive(cls: type[Event], namespace: str = "") -> DerivedEvent:
     }
     fields = [{"name": name, "type": types[name]} for name in _PARTS]
     name = f"{place}.Envelope"
-    return DerivedEvent(name, {"type": "record", "name": name, "fields": fields}, data.schema, data.encode)
+    whole: AvroSchema = {"type": "record", "name": name, "fields": fields}
+    return DerivedEvent(name, whole, data.schema, data.encode, data.sample)
 
 
 def data_of(schema: AvroSchema) -> AvroSchema | None:

@@ -12,6 +12,7 @@ from uuid import UUID
 from pydantic_core import to_jsonable_python
 
 from eventstore.core.records import to_micros
+from eventstore.schema.samples import DEPTH, Sampler, chosen, decimals, several, simple
 
 AvroSchema: TypeAlias = str | dict[str, Any] | list[Any]
 """A schema as JSON: the name of a type, an object, or the branches of a union."""
@@ -35,6 +36,7 @@ class Form(NamedTuple):
         encode: From what the event holds to what the writer takes; None where that is the same.
         default: From a value to a default in a schema; None where that is the same.
         branch_of: Of a union: the name of the branch that a value is of.
+        sample: Gives values of the type.
     """
 
     schema: AvroSchema
@@ -42,6 +44,7 @@ class Form(NamedTuple):
     encode: Convert | None = None
     default: Convert | None = None
     branch_of: Callable[[Any], str] = _no_union
+    sample: Sampler = simple("none")
 
     @property
     def branch(self) -> str:
@@ -62,11 +65,6 @@ def branch_name(schema: AvroSchema) -> str:
     if isinstance(schema, list):
         return "union"
     return schema if isinstance(schema, str) else cast("str", schema["type"])
-
-
-def logical(base: str, name: str, python: type, encode: Convert | None = None, default: Convert | None = None) -> Form:
-    """Give the form of a logical type."""
-    return Form({"type": base, "logicalType": name}, (python,), encode, default)
 
 
 def iso_duration(value: timedelta) -> str:
@@ -115,6 +113,18 @@ def member_value(value: object) -> object:
     return value.value if isinstance(value, Enum) else value
 
 
+def _days(value: date) -> int:
+    return (value - _DAY_ZERO).days
+
+
+def _of_the_day(value: time) -> int:
+    return _of_the_epoch(datetime.combine(_DAY_ZERO, value))
+
+
+def _of_the_epoch(value: datetime) -> int:
+    return (value - _NAIVE_EPOCH) // _MICROSECOND
+
+
 def _latin(value: bytes) -> str:
     return value.decode("latin-1")
 
@@ -127,36 +137,44 @@ def _unscaled(scale: int) -> Convert:
     return as_bytes
 
 
+def _simple(kind: str, name: str, python: type, encode: Convert | None = None, default: Convert | None = None) -> Form:
+    """Give the form of a type; a logical one is named with what it is written as, for example `"long/time-micros"`."""
+    base, _, meaning = name.partition("/")
+    schema: AvroSchema = {"type": base, "logicalType": meaning} if meaning else base
+    return Form(schema, (python,), encode, default, sample=simple(kind))
+
+
 SIMPLE: Final[Mapping[str, Form]] = {
-    "str": Form("string", (str,)),
-    "int": Form("long", (int,)),
-    "float": Form("double", (float,)),
-    "bool": Form("boolean", (bool,)),
-    "none": Form("null", (type(None),)),
-    "bytes": Form("bytes", (bytes,), None, _latin),
-    "uuid": logical("string", "uuid", UUID, None, str),
-    "date": logical("int", "date", date, None, lambda value: (value - _DAY_ZERO).days),
-    "time": logical(
-        "long",
-        "time-micros",
-        time,
-        zoneless_time,
-        lambda value: (datetime.combine(_DAY_ZERO, value) - _NAIVE_EPOCH) // _MICROSECOND,
-    ),
-    "timedelta": Form("string", (timedelta,), iso_duration, iso_duration),
+    "str": _simple("str", "string", str),
+    "int": _simple("int", "long", int),
+    "float": _simple("float", "double", float),
+    "bool": _simple("bool", "boolean", bool),
+    "none": _simple("none", "null", type(None)),
+    "bytes": _simple("bytes", "bytes", bytes, None, _latin),
+    "uuid": _simple("uuid", "string/uuid", UUID, None, str),
+    "date": _simple("date", "int/date", date, None, _days),
+    "time": _simple("time", "long/time-micros", time, zoneless_time, _of_the_day),
+    "timedelta": _simple("timedelta", "string", timedelta, iso_duration, iso_duration),
 }
 """By the type of the node in pydantic's core schema, where nothing else about the node matters."""
 
-MOMENT: Final = logical("long", "timestamp-micros", datetime, with_zone, to_micros)
-LOCAL: Final = logical(
-    "long", "local-timestamp-micros", datetime, without_zone, lambda value: (value - _NAIVE_EPOCH) // _MICROSECOND
-)
+MOMENT: Final = _simple("moment", "long/timestamp-micros", datetime, with_zone, to_micros)
+LOCAL: Final = _simple("local", "long/local-timestamp-micros", datetime, without_zone, _of_the_epoch)
+
+
+def chosen_from(values: Sequence[object], kind: str) -> Form:
+    """Give the form of a choice of values, or of an enum's members, that are written as one simple type."""
+    form = SIMPLE[kind]._replace(sample=chosen(values))
+    members = {type(value) for value in values if isinstance(value, Enum)}
+    if not members:
+        return form
+    return form._replace(python=(*members, *form.python), encode=member_value, default=member_value)
 
 
 def decimal_form(precision: int, scale: int) -> Form:
     """Give the form of a decimal number."""
     schema = {"type": "bytes", "logicalType": "decimal", "precision": precision, "scale": scale}
-    return Form(schema, (Decimal,), None, _unscaled(scale))
+    return Form(schema, (Decimal,), None, _unscaled(scale), sample=decimals(precision, scale))
 
 
 def listed(item: Form, python: type) -> Form:
@@ -170,10 +188,11 @@ def listed(item: Form, python: type) -> Form:
         return [item.as_default(value) for value in values]
 
     same = python is list and encode is None
-    return Form({"type": "array", "items": item.schema}, (python,), None if same else write, default)
+    schema = {"type": "array", "items": item.schema}
+    return Form(schema, (python,), None if same else write, default, sample=several(item.sample))
 
 
-def mapped(key: Convert | None, value: Form) -> Form:
+def mapped(key: Convert | None, keys: Sampler, value: Form) -> Form:
     """Give the form of a map."""
     name = key or str
 
@@ -183,8 +202,12 @@ def mapped(key: Convert | None, value: Form) -> Form:
     def default(items: Mapping[Any, Any]) -> dict[str, Any]:
         return {name(key): value.as_default(item) for key, item in items.items()}
 
+    def sample(variant: int, depth: int) -> dict[Any, Any]:
+        names = several(keys)(variant, depth)
+        return dict(zip(names, several(value.sample)(variant, depth), strict=True))
+
     same = key is None and value.encode is None
-    return Form({"type": "map", "values": value.schema}, (dict,), None if same else write, default)
+    return Form({"type": "map", "values": value.schema}, (dict,), None if same else write, default, sample=sample)
 
 
 def optional(form: Form) -> Form:
@@ -201,8 +224,12 @@ def optional(form: Form) -> Form:
         return "null" if value is None else form.branch_of(value) or form.branch
 
     branches = form.schema if isinstance(form.schema, list) else [form.schema]
+
+    def sample(variant: int, depth: int) -> Any:
+        return None if variant == 0 or depth > DEPTH else form.sample(variant, depth)
+
     python = (type(None), *form.python)
-    return Form(["null", *branches], python, None if encode is None else write, default, branch_of)
+    return Form(["null", *branches], python, None if encode is None else write, default, branch_of, sample)
 
 
 def union(forms: Sequence[Form]) -> Form:
@@ -226,7 +253,10 @@ def union(forms: Sequence[Form]) -> Form:
     def branch_of(value: object) -> str:
         return form_of(value).branch
 
-    return Form([form.schema for form in forms], tuple(by_class), write, default, branch_of)
+    def sample(variant: int, depth: int) -> Any:
+        return forms[variant % len(forms)].sample(variant, depth)
+
+    return Form([form.schema for form in forms], tuple(by_class), write, default, branch_of, sample)
 
 
 def rooted(form: Form, cls: type) -> Form:

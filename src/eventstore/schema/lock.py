@@ -152,7 +152,7 @@ def _written(cls: type[Event], event: DerivedEvent) -> list[Sample]:
     codec = sample_codec(event.schema)
     codec.adopt(cls, event, _SAMPLE_ID)
     samples: list[Sample] = []
-    for number, sample in enumerate(samples_of(cls, event.data), 1):
+    for number, sample in enumerate(samples_of(cls, event.sample), 1):
         parts = (sample, UUID(int=number), _OCCURRED_AT, _METADATA)
         binary = codec.encode(*parts)
         samples.append(Sample(json_envelope=write_envelope(*parts).decode(), avro=b64encode(binary[HEAD:]).decode()))
@@ -164,11 +164,3 @@ def sample_codec(schema: Any) -> AvroCodec:
     codec = AvroCodec("http://localhost")
     codec.learn(_SAMPLE_ID, schema_text(schema))
     return codec
-
-
-def same_schema(text: str, schema: Any) -> bool:
-    """Tell whether a registered text is a schema of this code."""
-    try:
-        return bool(json.loads(text) == schema)
-    except ValueError:
-        return False
