@@ -154,7 +154,7 @@ def test_what_takes_a_registry_says_so(schemas: Schemas) -> None:
     )
     away = schemas("check", registry="http://127.0.0.1:9")
     assert away.code == 3
-    assert "the schema registry at http://127.0.0.1:9 cannot be asked now" in away.error
+    assert "the schema registry at http://127.0.0.1:9 did not do what was asked" in away.error
     inexpressible = schemas("show", field="anything: object")
     assert inexpressible.code == 2
     assert "note.noted: data.anything: Avro has no type for a value of any type" in inexpressible.error

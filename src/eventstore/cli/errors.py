@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from http import HTTPStatus
 from typing import Annotated, Final, NamedTuple
 
 import typer
@@ -36,7 +37,7 @@ def errors(
     context: typer.Context,
     text: Annotated[str, typer.Argument(help="Show only what contains this, for example REBALANCE.")] = "",
 ) -> None:
-    """Explain the errors of Kafka, SQLite and PostgreSQL: what they mean, and what to do about them."""
+    """Explain the errors of Kafka, registries, SQLite and PostgreSQL: what they mean, and what to do about them."""
     output = session_of(context).output
     found = [known._asdict() for known in known_errors() if text.lower() in " ".join(known).lower()]
     output.rows("such error", list(KnownError._fields), found)
@@ -45,6 +46,7 @@ def errors(
 def known_errors() -> Iterator[KnownError]:
     """Give every line of the tables that translate errors, by source."""
     yield from _kafka_errors()
+    yield from _registry_errors()
     names = {getattr(sqlite3, name): name for name in dir(sqlite3) if name.startswith("SQLITE_")}
     for code, (kind, remedy) in LOG_REACTIONS.items():
         yield KnownError("embedded log", names[code & _PRIMARY_CODES], _raised(kind), remedy)
@@ -60,6 +62,16 @@ def _kafka_errors() -> Iterator[KnownError]:
         return
     for answer in ANSWERS.values():
         yield KnownError("Kafka", answer.name, answer.reaction.value, answer.remedy)
+
+
+def _registry_errors() -> Iterator[KnownError]:
+    try:
+        from eventstore.schema.errors import REACTIONS  # noqa: PLC0415 - optional
+    except ImportError:
+        return
+    for status, (kind, remedy) in REACTIONS.items():
+        error = f"HTTP {status} {HTTPStatus(status).phrase}" if status else "no answer from the registry"
+        yield KnownError("Schema registry", error, _raised(kind), remedy)
 
 
 def _raised(kind: type[EventStoreError]) -> str:

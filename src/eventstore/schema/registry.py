@@ -155,7 +155,7 @@ class SchemaRegistry:
                 return None
             raise translated(self.url, error.http_status_code, error) from error
         except Exception as error:  # of whichever HTTP client is installed
-            raise translated(self.url, None, error) from error
+            raise translated(self.url, 0, error) from error
 
 
 def _entry(subject: str, version: int, client: AsyncSchemaRegistryClient) -> Awaitable[RegisteredSchema]:
