@@ -49,7 +49,7 @@ class Contest:
         self.derived = derive(cls)
         self.schema: Any = fastavro.parse_schema(self.derived.schema)
         self.codec = AvroCodec("http://localhost")
-        self.codec.adopt(cls, self.derived, 1)
+        self.codec.adopt(self.derived, 1)
         self.registry = TypeRegistry([cls], self.codec)
         self.plain = TypeRegistry([cls])
         self.ready: dict[str, Any] = {

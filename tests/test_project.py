@@ -15,7 +15,9 @@ import eventstore
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
-OPTIONAL = {"sqlalchemy", "aiosqlite", "asyncpg", "aiokafka", "confluent_kafka", "fastapi", "typer", "rich", "pytest"}
+OPTIONAL = {
+    "sqlalchemy", "aiosqlite", "asyncpg", "aiokafka", "confluent_kafka", "fastavro", "avro", "fastapi", "typer", "rich", "pytest",
+}  # fmt: skip
 
 
 def python(code: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from copy import deepcopy
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
@@ -251,3 +252,12 @@ def test_an_erasure_that_contradicts_itself_does_not_count() -> None:
     ]
     assert read(rule, [claim, *records]) == []
     assert rule.skipped == len(records)
+
+
+@pytest.mark.parametrize(
+    ("envelope", "content_type"), [(b"{}", b"application/json"), (b"\x00\x00", b"application/avro")]
+)
+def test_a_record_says_what_its_value_is(envelope: bytes, content_type: bytes) -> None:
+    event = NewEvent("task.created", 1, bytes(16), 0, envelope)
+    (record,) = event_records(StreamCommit("task-1", 0, bytes(16), (event,)), "0" * 16)
+    assert dict(record.headers)["content_type"] == content_type

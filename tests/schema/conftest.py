@@ -29,8 +29,8 @@ def register(schema_registry_url: str, namespace: str) -> Register:
         codec = AvroCodec(SchemaRegistry(schema_registry_url), namespace=namespace, topic=topic)
         codec.declare(events)
         async with codec.registry as registry:
-            for cls, derived in codec.derived.items():
-                await registry.register(codec.subject_of(cls), schema_text(derived.schema))
+            for subject, derived in codec.subjects.items():
+                await registry.register(subject, schema_text(derived.schema))
         return codec
 
     return registered

@@ -93,5 +93,5 @@ def codec_of(*classes: type[Event], first_id: int = 1) -> AvroCodec:
     """Give a codec that writes and reads these classes, as if they were registered."""
     codec = AvroCodec("http://localhost")
     for schema_id, cls in enumerate(classes, first_id):
-        codec.adopt(cls, derive(cls), schema_id)
+        codec.adopt(derive(cls), schema_id)
     return codec

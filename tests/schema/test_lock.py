@@ -7,24 +7,28 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
-from pydantic import Field, create_model, model_validator
+from pydantic import AliasChoices, Field, create_model, model_validator
 
 from eventstore import Event, upcasts
 from eventstore.core.errors import ConfigurationError
 from eventstore.schema.checking import SchemaFinding, check_lock
-from eventstore.schema.envelope import derive
+from eventstore.schema.envelope import DerivedEvent, derive
 from eventstore.schema.lock import SchemaLock, extended, read_lock, write_lock
 from eventstore.schema.samples import VARIANTS, samples_of
 from tests.schema.changes import event
 from tests.schema.events import EverythingHappened
 
 
+def subjects(*classes: type[Event]) -> dict[str, DerivedEvent]:
+    return {derived.name: derived for derived in map(derive, classes)}
+
+
 def locked(*classes: type[Event], onto: SchemaLock | None = None) -> SchemaLock:
-    return extended(onto or SchemaLock(), {cls: derive(cls) for cls in classes})[0]
+    return extended(onto or SchemaLock(), subjects(*classes))[0]
 
 
 def checked(lock: SchemaLock, *classes: type[Event], only: str = "") -> list[SchemaFinding]:
-    findings = check_lock({cls: derive(cls) for cls in classes}, lock)
+    findings = check_lock(subjects(*classes), lock)
     return [finding for finding in findings if only in {"", finding.result}]
 
 
@@ -109,7 +113,7 @@ def test_every_compatible_schema_stays_in_the_lock_with_its_samples(tmp_path: Pa
 
     assert read_lock(tmp_path / "lock.json") == lock
     assert [len(entry.released) for entry in lock.subjects.values()] == [2]
-    assert locked(first, second, onto=lock) == lock
+    assert locked(first, onto=locked(second, onto=lock)) == lock
     assert checked(lock, second, only="fail") == []
     assert len((tmp_path / "lock.json").read_text().splitlines()) == 9
 
@@ -121,6 +125,18 @@ def test_a_new_schema_is_only_a_warning() -> None:
         ("has changed, compatibly, and is not in the lock file yet", "eventstore schemas lock")
     ]
     assert [f.found for f in checked(lock, Written, only="warn")] == ["is new, and is not in the lock file yet"]
+
+
+def test_a_field_that_seems_to_have_another_name_is_pointed_out() -> None:
+    lock = locked(event({"title": (str, ""), "size": (int, 0)}))
+    renamed = event({"name": (str, ""), "size": (int, 0)})
+    told = event({"name": (str, Field("", validation_alias=AliasChoices("name", "title"))), "size": (int, 0)})
+
+    assert [(f.path, f.remedy) for f in checked(lock, renamed, only="warn")][:-1] == [
+        ("data.name", 'read the old name, too: Field(validation_alias=AliasChoices("name", "title"))')
+    ]
+    assert [f.path for f in checked(lock, told, only="warn")] == [""]
+    assert [finding for finding in checked(lock, told) if finding.result == "fail"] == []
 
 
 def test_samples_hold_every_type_and_are_the_same_each_time() -> None:

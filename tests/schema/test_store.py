@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import io
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
-from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry import SchemaRegistryClient, topic_record_subject_name_strategy
 from confluent_kafka.schema_registry.avro import AvroDeserializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
 from eventstore import Event, EventStore, Settings, SqliteLog, upcasts
 from eventstore.core.aggregates import Aggregate, decides, evolves
 from eventstore.core.commands import Command
+from eventstore.core.envelope import Metadata
 from eventstore.core.errors import ConfigurationError, LogUnavailableError, UndecodableEventError
 from eventstore.kafka import KafkaLog, KafkaOptions
 from eventstore.kafka.records import headers_of
 from eventstore.ports import EventCodec, EventLog
-from eventstore.schema import AvroCodec, SchemaRegistry
+from eventstore.prepared import PreparedLog
+from eventstore.schema import AvroCodec, EventName, SchemaRegistry
 from eventstore.testing.memory import MemoryLog
 from eventstore.transfer import export_log, import_log
 from examples.task_domain.aggregates import Calendar, Task
@@ -127,6 +129,15 @@ async def test_a_registry_that_is_away_is_missed_only_by_who_needs_it(tmp_path: 
             await store.load(Task, "1")
 
 
+def test_a_prepared_log_leaves_nothing_of_a_log_out() -> None:
+    # A protocol's own bodies would answer None for whatever is missing.
+    promised = {name for cls in EventLog.__mro__ for name in vars(cls) if cls.__module__ == "eventstore.ports.log"}
+    promised = {name for name in promised if not name.startswith("_")} | {"__aenter__", "__aexit__"}
+    kept = {name for cls in PreparedLog.__mro__ if cls.__module__ != "eventstore.ports.log" for name in vars(cls)}
+    assert promised - kept == set()
+    assert len(promised) > 15
+
+
 class Raised(Event, type="old.raised"):
     by: str
 
@@ -165,6 +176,22 @@ class Counter(Aggregate, category="counter"):
     @evolves
     def raised(self, event: RaisedByNumber) -> None:
         self.total += event.by
+
+
+async def test_public_events_have_subjects_of_their_topic(register: Register, schema_registry_url: str) -> None:
+    codec = await register(Raised, topic="shop.counters")
+    async with codec:
+        value = codec.encode(Raised(by="2"), uuid4(), datetime.now(UTC), Metadata(uuid4(), uuid4()))
+    ((subject, derived),) = codec.subjects.items()
+    assert subject == topic_record_subject_name_strategy(
+        SerializationContext("shop.counters", MessageField.VALUE), derived.name
+    )
+
+    other = AvroCodec(schema_registry_url)
+    async with other:
+        await other.prepare([value, b'{"json": true}', b""])
+        assert other.name_of(value) == EventName("old.raised", 1)
+        assert other.decode(Raised, value) == Raised(by="2")
 
 
 async def test_events_of_an_older_version_are_upcast(tmp_path: Path, register: Register) -> None:

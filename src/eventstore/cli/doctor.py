@@ -16,6 +16,7 @@ from eventstore.cli.running import run, session_of
 from eventstore.cli.topics import examine, upkeep_of
 from eventstore.core.errors import EventSchemaError, EventStoreError
 from eventstore.core.records import from_micros
+from eventstore.prepared import unprepared
 from eventstore.store import EventStore
 
 _LEAST_FREE_BYTES = 1_000_000_000
@@ -57,7 +58,7 @@ async def _examine(session: Session) -> AsyncGenerator[Finding]:
                 yield finding
     except EventStoreError as error:
         yield Finding("fail", "open", str(error))
-    path = getattr(store.log, "path", None)
+    path = getattr(unprepared(store.log), "path", None)
     if isinstance(path, Path):
         free = shutil.disk_usage(path.parent).free
         result: Literal["ok", "warn"] = "ok" if free >= _LEAST_FREE_BYTES else "warn"

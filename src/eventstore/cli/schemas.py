@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
 
@@ -14,7 +14,6 @@ from eventstore.cli.loading import Session
 from eventstore.cli.output import Output
 from eventstore.cli.running import run, session_of
 from eventstore.core.errors import ConfigurationError
-from eventstore.core.events import Event
 from eventstore.store import EventStore
 
 if TYPE_CHECKING:
@@ -30,10 +29,10 @@ _File = Annotated[Path, typer.Option("--file", help="The lock file, which belong
 
 
 class _Schemas(NamedTuple):
-    """Events that are written in one way: their schemas, and the codec if they are written as Avro."""
+    """The schemas of what an application writes, by their subjects, and the codecs if it is written as Avro."""
 
-    derived: Mapping[type[Event], DerivedEvent]
-    codec: AvroCodec | None
+    subjects: Mapping[str, DerivedEvent]
+    codecs: Sequence[AvroCodec]
 
 
 @app.command()
@@ -44,20 +43,20 @@ def show(
     """Show the schemas that are derived from the event classes; with --json as they are registered."""
     session = session_of(context)
     schemas = _schemas_of(session.store())
-    found = [(cls, derived) for cls, derived in schemas.derived.items() if event in {"", cls.event_type}]
+    found = {subject: each for subject, each in schemas.subjects.items() if event in {"", each.cls.event_type}}
     if not found:
-        known = ", ".join(sorted(cls.event_type for cls in schemas.derived)) or "none"
+        known = ", ".join(sorted({each.cls.event_type for each in schemas.subjects.values()})) or "none"
         message = f"this application emits no event {event!r} (it emits: {known})"
         raise ConfigurationError(message)
     if session.output.as_json:
-        for cls, derived in found:
-            session.output.document(
-                {"event": cls.event_type, "subject": _subject(schemas, cls), "schema": derived.schema}
-            )
+        for subject, each in found.items():
+            document = {"event": each.cls.event_type, "subject": subject, "schema": each.schema}
+            session.output.document(document)
     elif event:
-        session.output.note(*_pretty(found[0][1].schema))
+        for each in found.values():
+            session.output.note(*json.dumps(each.schema, indent=2, ensure_ascii=False).splitlines())
     else:
-        rows = [row for cls, derived in found for row in _fields(cls, derived)]
+        rows = [row for each in found.values() for row in _fields(each)]
         session.output.rows("events", ("event", "field", "type", "default"), rows)
 
 
@@ -70,10 +69,10 @@ def lock(context: typer.Context, file: _File = Path(_LOCK_FILE)) -> None:
     from eventstore.schema.lock import SchemaLock, extended, read_lock, write_lock  # noqa: PLC0415
 
     known = read_lock(file) or SchemaLock()
-    failed = [finding for finding in check_lock(schemas.derived, known) if finding.result == "fail"]
+    failed = [finding for finding in check_lock(schemas.subjects, known) if finding.result == "fail"]
     if failed:
         _report(session.output, failed)
-    wider, added = extended(known, schemas.derived)
+    wider, added = extended(known, schemas.subjects)
     if added:
         write_lock(file, wider)
     rows = [{"subject": name, "releases": len(wider.subjects[name].released)} for name in added]
@@ -91,18 +90,18 @@ def check(
     schemas = _schemas_of(session.store())
     from eventstore.schema.lock import read_lock  # noqa: PLC0415
 
-    locked, codec = read_lock(file), None if offline else schemas.codec
-    if locked is None and codec is None:
+    locked, codecs = read_lock(file), () if offline else schemas.codecs
+    if locked is None and not codecs:
         message = f"there is nothing to compare with: write {file} with eventstore schemas lock, and commit it"
         raise ConfigurationError(message)
-    run(_check(session, schemas, locked, codec))
+    run(_check(session, schemas, locked, codecs))
 
 
-async def _check(session: Session, schemas: _Schemas, locked: SchemaLock | None, codec: AvroCodec | None) -> None:
+async def _check(session: Session, schemas: _Schemas, locked: SchemaLock | None, codecs: Sequence[AvroCodec]) -> None:
     from eventstore.schema.checking import check_lock, check_registry  # noqa: PLC0415
 
-    findings = [] if locked is None else [*check_lock(schemas.derived, locked)]
-    if codec is not None:
+    findings = [] if locked is None else [*check_lock(schemas.subjects, locked)]
+    for codec in codecs:
         async with codec.registry:
             findings += await check_registry(codec)
     _report(session.output, findings)
@@ -113,25 +112,26 @@ def register(context: typer.Context) -> None:
     """Register the schemas of this code, and have the registry keep them compatible from then on."""
     session = session_of(context)
     schemas = _schemas_of(session.store())
-    if schemas.codec is None:
+    if not schemas.codecs:
         message = "this application writes JSON: there is no registry. Avro takes EventStore(..., codec=AvroCodec(url))"
         raise ConfigurationError(message)
-    run(_register(session, schemas.codec))
+    run(_register(session, schemas.codecs))
 
 
-async def _register(session: Session, codec: AvroCodec) -> None:
+async def _register(session: Session, codecs: Sequence[AvroCodec]) -> None:
     from eventstore.schema.checking import check_registry  # noqa: PLC0415
     from eventstore.schema.codec import schema_text  # noqa: PLC0415
 
-    async with codec.registry as registry:
-        failed = [finding for finding in await check_registry(codec) if finding.result == "fail"]
-        if failed:
-            _report(session.output, failed)
-        rows: list[dict[str, object]] = []
-        for cls, derived in codec.derived.items():
-            subject = codec.subject_of(cls)
-            rows.append({"subject": subject, "id": await registry.register(subject, schema_text(derived.schema))})
-        session.output.rows("events to register", ("subject", "id"), rows)
+    rows: list[dict[str, object]] = []
+    for codec in codecs:
+        async with codec.registry as registry:
+            failed = [finding for finding in await check_registry(codec) if finding.result == "fail"]
+            if failed:
+                _report(session.output, failed)
+            for subject, event in codec.subjects.items():
+                schema_id = await registry.register(subject, schema_text(event.schema))
+                rows.append({"subject": subject, "id": schema_id})
+    session.output.rows("events to register", ("subject", "id"), rows)
 
 
 def _schemas_of(store: EventStore) -> _Schemas:
@@ -147,8 +147,9 @@ def _schemas_of(store: EventStore) -> _Schemas:
         message = f"{cause.name} is missing: pip install 'eventstore[avro]'"
         raise ConfigurationError(message) from cause
     if isinstance(store.codec, AvroCodec):
-        return _Schemas(store.codec.derived, store.codec)
-    return _Schemas({cls: derive(cls) for cls in store.application.emitted}, None)
+        return _Schemas(store.codec.subjects, [store.codec])
+    derived = [derive(cls) for cls in store.application.emitted]
+    return _Schemas({event.name: event for event in derived}, [])
 
 
 def _report(output: Output, findings: list[SchemaFinding]) -> None:
@@ -169,14 +170,10 @@ def _report(output: Output, findings: list[SchemaFinding]) -> None:
         raise FoundProblemError
 
 
-def _subject(schemas: _Schemas, cls: type[Event]) -> str:
-    return schemas.derived[cls].name if schemas.codec is None else schemas.codec.subject_of(cls)
-
-
-def _fields(cls: type[Event], derived: DerivedEvent) -> Iterator[dict[str, object]]:
+def _fields(derived: DerivedEvent) -> Iterator[dict[str, object]]:
     """Give a row per field of an event's data."""
     data: Any = derived.data
-    event = f"{cls.event_type} v{cls.schema_version}"
+    event = f"{derived.cls.event_type} v{derived.cls.schema_version}"
     if not data["fields"]:
         yield {"event": event}
     for field in data["fields"]:
@@ -197,7 +194,3 @@ def _type(schema: Any) -> str:
     if schema["type"] in {"array", "map"}:
         return f"{schema['type']} of {_type(schema.get('items') or schema['values'])}"
     return str(schema.get("logicalType") or f"{schema['type']} {_type(schema.get('name', ''))}".strip())
-
-
-def _pretty(schema: object) -> list[str]:
-    return json.dumps(schema, indent=2, ensure_ascii=False).splitlines()

@@ -11,13 +11,11 @@ from eventstore.core.events import Event
 from eventstore.core.records import StreamEvent
 from eventstore.core.registry import TypeRegistry
 from eventstore.schema.codec import AvroCodec, normalised, schema_text
-from eventstore.schema.compatibility import incompatibilities
+from eventstore.schema.compatibility import incompatibilities, likely_renames
 from eventstore.schema.envelope import DerivedEvent
 from eventstore.schema.forms import AvroSchema
 from eventstore.schema.lock import LockedEvent, Released, Sample, SchemaLock, sample_codec
 from eventstore.schema.registry import FULL_TRANSITIVE
-
-_Derived = Mapping[type[Event], DerivedEvent]
 
 
 class SchemaFinding(NamedTuple):
@@ -38,24 +36,24 @@ class SchemaFinding(NamedTuple):
     remedy: str = ""
 
 
-def check_lock(derived: _Derived, lock: SchemaLock) -> Iterator[SchemaFinding]:
+def check_lock(subjects: Mapping[str, DerivedEvent], lock: SchemaLock) -> Iterator[SchemaFinding]:
     """Compare code with the lock file: every schema with all that were released, every class with all old samples.
 
     Args:
-        derived: The schemas of this code.
+        subjects: The schemas of this code.
         lock: What was released.
     """
-    current = {cls.event_type: cls for cls in derived}
+    current = {event.cls.event_type: event.cls for event in subjects.values()}
     broken: set[str] = set()
-    for cls, event in derived.items():
-        entry = lock.subjects.get(event.name)
+    for subject, event in subjects.items():
+        entry = lock.subjects.get(subject)
         released = [] if entry is None else [version.avro_schema for version in entry.released]
-        for finding in compare(label(cls), event.schema, released, "the lock file", "eventstore schemas lock"):
+        for finding in compare(label(event), event.schema, released, "the lock file", "eventstore schemas lock"):
             yield finding
             if finding.result == "fail":
-                broken.add(event.name)
-    for name, entry in lock.subjects.items():
-        if name not in broken:  # its samples would only say so again
+                broken.add(subject)
+    for subject, entry in lock.subjects.items():
+        if subject not in broken:  # its samples would only say so again
             yield from _check_entry(current.get(entry.event_type), entry)
 
 
@@ -81,6 +79,9 @@ def compare(
             if (each.path, each.problem) not in seen:
                 seen.add((each.path, each.problem))
                 yield SchemaFinding("fail", event, each.path, each.problem, each.remedy)
+    if not seen and known:
+        for each in likely_renames(schema, known[-1]):
+            yield SchemaFinding("warn", event, each.path, each.problem, each.remedy)
     if not seen:
         what = "has changed, compatibly" if known else "is new"
         yield SchemaFinding("warn", event, "", f"{what}, and is not in {where} yet", command)
@@ -94,29 +95,29 @@ async def check_registry(codec: AvroCodec) -> list[SchemaFinding]:
         ConfigurationError: It refuses.
     """
     findings: list[SchemaFinding] = []
-    for cls, event in codec.derived.items():
-        subject, text = codec.subject_of(cls), schema_text(event.schema)
+    for subject, event in codec.subjects.items():
+        text = schema_text(event.schema)
         versions = await codec.registry.versions(subject)
         released = [normalised(json.loads(version.schema)) for version in versions]
         schema = normalised(event.schema)
         if schema in released:
-            findings.append(SchemaFinding("ok", label(cls), "", "is registered"))
+            findings.append(SchemaFinding("ok", label(event), "", "is registered"))
             rule = await codec.registry.rule_of(subject)
             if rule != FULL_TRANSITIVE:
                 said = f"the subject {subject} demands only {rule or 'what the registry demands of all'}"
-                findings.append(SchemaFinding("warn", label(cls), "", said, "eventstore schemas register"))
+                findings.append(SchemaFinding("warn", label(event), "", said, "eventstore schemas register"))
             continue
-        found = [*compare(label(cls), schema, released, "the registry", "eventstore schemas register")]
+        found = [*compare(label(event), schema, released, "the registry", "eventstore schemas register")]
         if all(each.result != "fail" for each in found) and not await codec.registry.accepts(subject, text):
             said = f"the registry does not accept it for the subject {subject}"
-            found = [SchemaFinding("fail", label(cls), "", said, "raise the class's version and add an upcaster")]
+            found = [SchemaFinding("fail", label(event), "", said, "raise the class's version and add an upcaster")]
         findings += found
     return findings
 
 
-def label(cls: type[Event]) -> str:
+def label(event: DerivedEvent) -> str:
     """Name an event and its version."""
-    return f"{cls.event_type} v{cls.schema_version}"
+    return f"{event.cls.event_type} v{event.cls.schema_version}"
 
 
 def _check_entry(cls: type[Event] | None, entry: LockedEvent) -> Iterator[SchemaFinding]:

@@ -98,9 +98,9 @@ class AvroCodec:
         self._written: Final[dict[bytes, _Written]] = {}
 
     @property
-    def derived(self) -> Mapping[type[Event], DerivedEvent]:
-        """The declared events and their schemas."""
-        return self._derived
+    def subjects(self) -> Mapping[str, DerivedEvent]:
+        """The schemas of the declared events, by the subjects that they are registered under."""
+        return {self._subject_of(derived): derived for derived in self._derived.values()}
 
     def declare(self, events: Sequence[type[Event]]) -> None:
         """Name the events that will be written; see `EventCodec`."""
@@ -108,10 +108,8 @@ class AvroCodec:
             if cls not in self._derived:
                 self._derived[cls] = derive(cls, self.namespace)
 
-    def subject_of(self, cls: type[Event]) -> str:
-        """Give the subject that a declared event's schema is registered under."""
-        name = self._derived[cls].name
-        return name if self.topic is None else f"{self.topic}-{name}"
+    def _subject_of(self, derived: DerivedEvent) -> str:
+        return derived.name if self.topic is None else f"{self.topic}-{derived.name}"
 
     async def __aenter__(self) -> Self:
         """Look the schemas of the declared events up.
@@ -137,15 +135,13 @@ class AvroCodec:
 
     async def _look_up(self) -> None:
         missing: list[str] = []
-        for cls, derived in self._derived.items():
-            if cls in self._writing:
-                continue
-            subject, text = self.subject_of(cls), schema_text(derived.schema)
-            schema_id = await self.registry.id_of(subject, text)
-            if schema_id is None:
-                missing.append(subject)
-                continue
-            self.adopt(cls, derived, schema_id)
+        for subject, derived in self.subjects.items():
+            if derived.cls not in self._writing:
+                schema_id = await self.registry.id_of(subject, schema_text(derived.schema))
+                if schema_id is None:
+                    missing.append(subject)
+                else:
+                    self.adopt(derived, schema_id)
         if missing:
             message = (
                 f"the schemas of this code are not registered at {self.registry.url}: {', '.join(missing)}. "
@@ -153,17 +149,16 @@ class AvroCodec:
             )
             raise ConfigurationError(message)
 
-    def adopt(self, cls: type[Event], derived: DerivedEvent, schema_id: int) -> None:
+    def adopt(self, derived: DerivedEvent, schema_id: int) -> None:
         """Write an event with a schema whose id is known, and read what was written with it.
 
         Args:
-            cls: The event class.
-            derived: Its schema.
+            derived: The event and its schema.
             schema_id: The id that the registry gave it.
         """
         self.learn(schema_id, schema_text(derived.schema))
-        start, event_type = _start(schema_id), packed_text(cls.event_type)
-        self._writing[cls] = _Writing(start, event_type, _parse(derived.data), derived.encode)
+        start, event_type = _start(schema_id), packed_text(derived.cls.event_type)
+        self._writing[derived.cls] = _Writing(start, event_type, _parse(derived.data), derived.encode)
 
     def learn(self, schema_id: int, text: str) -> None:
         """Read what was written with a schema.

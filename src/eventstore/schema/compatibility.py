@@ -49,6 +49,17 @@ def incompatibilities(new: AvroSchema, released: AvroSchema) -> list[Incompatibi
     return [*found.values()]
 
 
+def likely_renames(new: AvroSchema, released: AvroSchema) -> list[Incompatibility]:
+    """List fields that seem to have got another name without an alias: nothing breaks, but what they held is not found.
+
+    Args:
+        new: The schema of this code.
+        released: One that events were written with.
+    """
+    comparison = _Comparison(new, released, backward=True)
+    return [] if [*comparison.run()] else comparison.renames
+
+
 def can_read(reader: AvroSchema, writer: AvroSchema) -> bool:
     """Tell Avro's own verdict."""
     checker = ReaderWriterCompatibilityChecker()  # type: ignore[no-untyped-call]  # the library's own lack
@@ -57,7 +68,11 @@ def can_read(reader: AvroSchema, writer: AvroSchema) -> bool:
 
 
 class _Comparison:
-    """Goes through a reader's and a writer's schema side by side, down to where they differ."""
+    """Goes through a reader's and a writer's schema side by side, down to where they differ.
+
+    Attributes:
+        renames: Fields that may be others of the writer's under another name.
+    """
 
     def __init__(self, reader: AvroSchema, writer: AvroSchema, *, backward: bool) -> None:
         self._reader: Final = reader
@@ -65,6 +80,7 @@ class _Comparison:
         self._backward: Final = backward
         self._names: Final = (names_in(reader), names_in(writer))
         self._seen: Final[set[tuple[str, str]]] = set()
+        self.renames: Final[list[Incompatibility]] = []
 
     def run(self) -> Iterator[Incompatibility]:
         found = [*self._compare(self._reader, self._writer, "")]
@@ -100,6 +116,7 @@ class _Comparison:
         self._seen.add(pair)
         yield from self._compare_names(reader, writer, path)
         written = {field["name"]: field for field in writer["fields"]}
+        read = {name for field in reader["fields"] for name in (field["name"], *field.get("aliases", ()))}
         for field in reader["fields"]:
             place = f"{path}.{field['name']}" if path else field["name"]
             source = next(
@@ -109,6 +126,8 @@ class _Comparison:
                 yield from self._compare(field["type"], source["type"], place)
             elif "default" not in field:
                 yield self._missing(place)
+            else:
+                self._suspect(field, place, [written[name] for name in written.keys() - read])
 
     def _missing(self, place: str) -> Incompatibility:
         if self._backward:
@@ -117,6 +136,16 @@ class _Comparison:
             f"keep it, or {_UPCAST}; if it has another name now, that takes a new version, too, since it had no default"
         )
         return self._because(place, "it is gone and had no default", remedy)
+
+    def _suspect(self, field: Mapping[str, Any], place: str, gone: list[dict[str, Any]]) -> None:
+        for other in gone:
+            if other["type"] == field["type"]:
+                old = other["name"]
+                problem = (
+                    f"is new, and {old}, which is gone, is of the same type: if it is the same, its values are lost"
+                )
+                remedy = f'read the old name, too: Field(validation_alias=AliasChoices("{field["name"]}", "{old}"))'
+                self.renames.append(Incompatibility(place, problem, remedy))
 
     def _compare_names(
         self, reader: Mapping[str, Any], writer: Mapping[str, Any], path: str

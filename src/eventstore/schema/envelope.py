@@ -30,6 +30,7 @@ class DerivedEvent(NamedTuple):
     """How an event stands in Avro.
 
     Attributes:
+        cls: The event's class.
         name: The full name of the envelope's record, which is its subject where no topic is part of it.
         schema: The envelope's record.
         data: The record of its data, which stands in the envelope's.
@@ -37,6 +38,7 @@ class DerivedEvent(NamedTuple):
         sample: Gives data for samples.
     """
 
+    cls: type[Event]
     name: str
     schema: AvroSchema
     data: AvroSchema
@@ -71,7 +73,7 @@ def derive(cls: type[Event], namespace: str = "") -> DerivedEvent:
     fields = [{"name": name, "type": types[name]} for name in _PARTS]
     name = f"{place}.Envelope"
     whole: AvroSchema = {"type": "record", "name": name, "fields": fields}
-    return DerivedEvent(name, whole, data.schema, data.encode, data.sample)
+    return DerivedEvent(cls, name, whole, data.schema, data.encode, data.sample)
 
 
 def data_of(schema: AvroSchema) -> AvroSchema | None:

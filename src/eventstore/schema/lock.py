@@ -14,7 +14,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from eventstore.core.envelope import BINARY, Metadata, write_envelope
 from eventstore.core.errors import ConfigurationError
-from eventstore.core.events import Event
 from eventstore.schema.codec import AvroCodec, schema_text
 from eventstore.schema.envelope import HEAD, DerivedEvent
 from eventstore.schema.samples import samples_of
@@ -75,7 +74,7 @@ class SchemaLock(BaseModel):
 
     Attributes:
         format: The version of the file's own form.
-        subjects: By the name of the envelope's record.
+        subjects: By the subject, which is the name of the envelope's record, with its topic if that is public.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -125,34 +124,35 @@ def _block(name: str, entry: LockedEvent) -> str:
     return f'  {json.dumps(name)}: {{{head}, "released": [\n{releases}\n  ]}}'
 
 
-def extended(lock: SchemaLock, derived: Mapping[type[Event], DerivedEvent]) -> tuple[SchemaLock, list[str]]:
+def extended(lock: SchemaLock, subjects: Mapping[str, DerivedEvent]) -> tuple[SchemaLock, list[str]]:
     """Add the schemas of this code that are not in a lock yet, with samples; nothing is ever taken out.
 
     Args:
         lock: What was released so far.
-        derived: The schemas of this code.
+        subjects: The schemas of this code.
 
     Returns:
-        The lock with them, and the names of those that were added.
+        The lock with them, and the subjects to which one was added.
 
     Raises:
         ConfigurationError: No sample can be made of an event.
     """
-    subjects, added = dict(lock.subjects), list[str]()
-    for cls, event in derived.items():
-        entry = subjects.get(event.name) or LockedEvent(event_type=cls.event_type, schema_version=cls.schema_version)
+    known, added = dict(lock.subjects), list[str]()
+    for subject, event in subjects.items():
+        cls = event.cls
+        entry = known.get(subject) or LockedEvent(event_type=cls.event_type, schema_version=cls.schema_version)
         if all(released.avro_schema != event.schema for released in entry.released):
-            new = Released.model_validate({"avro_schema": event.schema, "samples": _written(cls, event)})
-            subjects[event.name] = entry.model_copy(update={"released": (*entry.released, new)})
-            added.append(event.name)
-    return lock.model_copy(update={"subjects": dict(sorted(subjects.items()))}), added
+            new = Released.model_validate({"avro_schema": event.schema, "samples": _written(event)})
+            known[subject] = entry.model_copy(update={"released": (*entry.released, new)})
+            added.append(subject)
+    return lock.model_copy(update={"subjects": dict(sorted(known.items()))}), added
 
 
-def _written(cls: type[Event], event: DerivedEvent) -> list[Sample]:
+def _written(event: DerivedEvent) -> list[Sample]:
     codec = sample_codec(event.schema)
-    codec.adopt(cls, event, _SAMPLE_ID)
+    codec.adopt(event, _SAMPLE_ID)
     samples: list[Sample] = []
-    for number, sample in enumerate(samples_of(cls, event.sample), 1):
+    for number, sample in enumerate(samples_of(event.cls, event.sample), 1):
         parts = (sample, UUID(int=number), _OCCURRED_AT, _METADATA)
         binary = codec.encode(*parts)
         samples.append(Sample(json_envelope=write_envelope(*parts).decode(), avro=b64encode(binary[HEAD:]).decode()))
