@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import pytest
 
+import examples.task_domain
 from eventstore.cli.app import app
 from eventstore.cli.failures import exit_codes
 
@@ -88,6 +89,16 @@ def test_the_schemas_of_the_task_domain_are_shown(schemas: Schemas, monkeypatch:
         ["task.created", "v1", "title", "string", "-"],
         ["due", "null", "|", "date", "null"],
     ]
+
+
+def test_the_task_domain_reads_what_it_once_wrote(schemas: Schemas, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Its lock file holds the bytes of a release: they may neither be read otherwise nor be written otherwise now.
+    monkeypatch.setenv("EVENTSTORE_APP", "examples.task_domain.app:store")
+    locked = Path(examples.task_domain.__file__).with_name("schemas.lock.json")
+    done = schemas("check", "--file", str(locked))
+    assert (done.code, {line.split()[0] for line in done.out.splitlines()}) == (0, {"ok"})
+    schemas("lock", "--file", "anew.json")
+    assert Path("anew.json").read_text() == locked.read_text()
 
 
 def test_one_schema_is_shown_in_full_and_all_of_them_to_programs(schemas: Schemas) -> None:

@@ -121,6 +121,7 @@ class Moved(Event, type="test.moved"):
     at: datetime = NOW
     by: int = 0
     price: Annotated[Decimal, Field(max_digits=4, decimal_places=1)] = Decimal(1)
+    raw: bytes = b""
 
 
 def moved(**changes: Any) -> bytes:
@@ -142,7 +143,7 @@ def test_an_envelope_can_be_shown_as_json() -> None:
     shown = TypeRegistry([Moved], codec).read_envelope(stored(envelope))
 
     assert (shown.event_id, shown.event_type, shown.occurred_at, shown.metadata) == (identity, "test.moved", NOW, ODD)
-    assert shown.data == {"to": "there", "at": "2026-03-04T05:06:07.000891Z", "by": 0, "price": "1.0"}
+    assert shown.data == {"to": "there", "at": "2026-03-04T05:06:07.000891Z", "by": 0, "price": "1.0", "raw": ""}
     assert codec.name_of(envelope) == EventName("test.moved", 1)
     assert codec.read_record(envelope)[0] == "test.moved.v1.Envelope"
 
@@ -154,8 +155,9 @@ def test_an_envelope_can_be_shown_as_json() -> None:
         ({"by": 2**63}, "by"),
         ({"to": "\ud800"}, "surrogates not allowed"),
         ({"to": None}, "to"),
+        ({"raw": b"\xff"}, "raw: 'utf-8' codec can't decode"),
         ({"price": Decimal("1.25")}, "Scale provided in schema does not match"),
-        ({"to": "x" * 1_000_001}, "takes 1,000,150 bytes as Avro and the limit is 1,000,000"),
+        ({"to": "x" * 1_000_001}, "takes 1,000,151 bytes as Avro and the limit is 1,000,000"),
     ],
 )
 def test_what_cannot_be_written_is_refused_by_name(changes: dict[str, object], said: str) -> None:

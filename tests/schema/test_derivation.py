@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from enum import Enum
 from typing import Annotated, Any
@@ -92,6 +92,11 @@ class Loose(BaseModel):
     name: str
 
 
+class Seconds(BaseModel):
+    model_config = ConfigDict(ser_json_timedelta="float")
+    took: timedelta
+
+
 class Item(BaseModel):
     weight: Decimal
 
@@ -125,6 +130,10 @@ REFUSED: list[tuple[Any, str]] = [
     (UUID | str, "data.field: two types of the union are both 'string' in Avro"),
     (SecretStr, "data.field: it has a serializer of its own"),
     (Annotated[str, PlainSerializer(str.upper)], "data.field: it has a serializer of its own: annotate it as what"),
+    (
+        Seconds,
+        "data.field: Seconds sets ser_json_timedelta, and upcasters would get other JSON from Avro: leave it out",
+    ),
     (Loose, "data.field: Loose allows extra fields: name them"),
     (Mixed, "data.field: the choice of [1, 'two'] is not of one type"),
     (complex, "data.field: Avro has no type for what pydantic calls 'complex'"),

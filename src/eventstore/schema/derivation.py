@@ -39,6 +39,7 @@ _CONTAINERS: Final = {"list": list, "set": set, "frozenset": frozenset}
 _CHECKS: Final = ("function-after", "function-before", "function-wrap")
 _INNER: Final = {"lax-or-strict": "lax_schema", "json-or-python": "json_schema"}
 _PRIMITIVES: Final[Mapping[type, str]] = {str: "str", int: "int", bool: "bool"}
+_JSON_FORMS: Final = {"ser_json_bytes": "utf8", "ser_json_timedelta": "iso8601", "ser_json_temporal": "iso8601"}
 _NO_DEFAULT: Final = object()
 
 
@@ -194,6 +195,10 @@ class _Derivation:
             raise self._refused(path, f"{cls.__name__} has no plain fields", "make it a model with fields")
         if {**node.get("config", {}), **inner}.get("extra_fields_behavior") == "allow":
             raise self._refused(path, f"{cls.__name__} allows extra fields", 'name them, and set extra="forbid"')
+        for setting, usual in _JSON_FORMS.items():
+            if cls.model_config.get(setting, usual) != usual:
+                problem = f"{cls.__name__} sets {setting}, and upcasters would get other JSON from Avro"
+                raise self._refused(path, problem, "leave it out")
         if cls not in self._forms:
             self._record(cls, inner["fields"], path)
         return self._forms[cls]

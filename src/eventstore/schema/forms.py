@@ -108,6 +108,16 @@ def zoneless_time(value: time) -> time:
     return value
 
 
+def utf8(value: bytes) -> bytes:
+    """Accept what JSON can hold, too: upcasters and people get events as JSON.
+
+    Raises:
+        ValueError: It is no UTF-8.
+    """
+    value.decode()
+    return value
+
+
 def member_value(value: object) -> object:
     """Give the value of an enum's member, which may have been replaced by its value already."""
     return value.value if isinstance(value, Enum) else value
@@ -150,7 +160,7 @@ SIMPLE: Final[Mapping[str, Form]] = {
     "float": _simple("float", "double", float),
     "bool": _simple("bool", "boolean", bool),
     "none": _simple("none", "null", type(None)),
-    "bytes": _simple("bytes", "bytes", bytes, None, _latin),
+    "bytes": _simple("bytes", "bytes", bytes, utf8, _latin),
     "uuid": _simple("uuid", "string/uuid", UUID, None, str),
     "date": _simple("date", "int/date", date, None, _days),
     "time": _simple("time", "long/time-micros", time, zoneless_time, _of_the_day),
