@@ -98,9 +98,14 @@ class AvroCodec:
         self._written: Final[dict[bytes, _Written]] = {}
 
     @property
+    def derived(self) -> Mapping[type[Event], DerivedEvent]:
+        """The declared events and their schemas."""
+        return self._derived
+
+    @property
     def subjects(self) -> Mapping[str, DerivedEvent]:
         """The schemas of the declared events, by the subjects that they are registered under."""
-        return {self._subject_of(derived): derived for derived in self._derived.values()}
+        return {self.subject_of(cls): derived for cls, derived in self._derived.items()}
 
     def declare(self, events: Sequence[type[Event]]) -> None:
         """Name the events that will be written; see `EventCodec`."""
@@ -108,8 +113,10 @@ class AvroCodec:
             if cls not in self._derived:
                 self._derived[cls] = derive(cls, self.namespace)
 
-    def _subject_of(self, derived: DerivedEvent) -> str:
-        return derived.name if self.topic is None else f"{self.topic}-{derived.name}"
+    def subject_of(self, cls: type[Event]) -> str:
+        """Give the subject that a declared event's schema is registered under."""
+        name = self._derived[cls].name
+        return name if self.topic is None else f"{self.topic}-{name}"
 
     async def __aenter__(self) -> Self:
         """Look the schemas of the declared events up.
