@@ -48,7 +48,9 @@ def check_lock(subjects: Mapping[str, DerivedEvent], lock: SchemaLock) -> Iterat
     for subject, event in subjects.items():
         entry = lock.subjects.get(subject)
         released = [] if entry is None else [version.avro_schema for version in entry.released]
-        for finding in compare(label(event), event.schema, released, "the lock file", "eventstore schemas lock"):
+        for finding in compare(
+            label(subject, event), event.schema, released, "the lock file", "eventstore schemas lock"
+        ):
             yield finding
             if finding.result == "fail":
                 broken.add(subject)
@@ -101,23 +103,27 @@ async def check_registry(codec: AvroCodec) -> list[SchemaFinding]:
         released = [normalised(json.loads(version.schema)) for version in versions]
         schema = normalised(event.schema)
         if schema in released:
-            findings.append(SchemaFinding("ok", label(event), "", "is registered"))
+            findings.append(SchemaFinding("ok", label(subject, event), "", "is registered"))
             rule = await codec.registry.rule_of(subject)
             if rule != FULL_TRANSITIVE:
                 said = f"the subject {subject} demands only {rule or 'what the registry demands of all'}"
-                findings.append(SchemaFinding("warn", label(event), "", said, "eventstore schemas register"))
+                findings.append(SchemaFinding("warn", label(subject, event), "", said, "eventstore schemas register"))
             continue
-        found = [*compare(label(event), schema, released, "the registry", "eventstore schemas register")]
+        found = [*compare(label(subject, event), schema, released, "the registry", "eventstore schemas register")]
         if all(each.result != "fail" for each in found) and not await codec.registry.accepts(subject, text):
             said = f"the registry does not accept it for the subject {subject}"
-            found = [SchemaFinding("fail", label(event), "", said, "raise the class's version and add an upcaster")]
+            found = [
+                SchemaFinding("fail", label(subject, event), "", said, "raise the class's version and add an upcaster")
+            ]
         findings += found
     return findings
 
 
-def label(event: DerivedEvent) -> str:
-    """Name an event and its version."""
-    return f"{event.cls.event_type} v{event.cls.schema_version}"
+def label(subject: str, event: DerivedEvent) -> str:
+    """Name an event and its version, and the topic if it is a public one's."""
+    topic = subject.removesuffix(f"-{event.name}")
+    where = "" if topic == subject else f" on {topic}"
+    return f"{event.cls.event_type} v{event.cls.schema_version}{where}"
 
 
 def _check_entry(cls: type[Event] | None, entry: LockedEvent) -> Iterator[SchemaFinding]:
