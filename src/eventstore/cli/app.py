@@ -14,6 +14,7 @@ from eventstore.cli import (
     development,
     doctor,
     errors,
+    inbox,
     lag,
     logs,
     metrics,
@@ -52,6 +53,7 @@ app.command("doctor")(doctor.doctor)
 app.command("errors")(errors.errors)
 app.add_typer(projections.app, name="projections")
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(inbox.app, name="inbox")
 app.add_typer(metrics.app, name="metrics")
 app.add_typer(topics.app, name="topics")
 app.add_typer(development.app, name="dev")
