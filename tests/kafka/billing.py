@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import sys
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -36,6 +35,7 @@ class Paid(Event, type="billing.paid"):
 
     number: int
     amount: int = 1
+    account: str = ""
 
 
 class Noise(Event, type="billing.noise"):
@@ -62,6 +62,8 @@ class Account(Aggregate, category="account"):
 
     @decides
     def credit(self, command: Credit) -> Credited:
+        if self.balance + command.amount < 0:
+            raise CommandRejectedError("there is not enough")
         return Credited(number=command.number, amount=command.amount)
 
     @decides
@@ -76,13 +78,13 @@ class Account(Aggregate, category="account"):
         self.numbers = [*self.numbers, event.number]
 
 
-def inbox(name: str, topic: str, **options: Any) -> type[Inbox]:
+def inbox(name: str, topic: str, *, poison: bool = True, **options: Any) -> type[Inbox]:
     """Make an inbox on a test's own topic."""
 
     class Payments(Inbox, name=name, topics=[topic], **options):
         @receives
         def paid(self, event: Paid, at: Received) -> Send | None:
-            if event.amount == POISON:
+            if event.amount == POISON and poison:
                 raise ValueError("thirteen")
             return Send(Account, at.key, Credit(number=event.number, amount=event.amount)) if event.amount else None
 
@@ -129,11 +131,15 @@ class Place:
     on_kafka: bool = False
     then: str = "halt"
     strict: bool = False
+    poison: bool = True
+    member: str | None = None
 
     def store(self) -> EventStore:
         policy = {"halt": OnError.halt, "dead_letter": OnError.dead_letter, "skip": OnError.skip}[self.then]()
-        payments = inbox("payments", self.topic, on_error=policy, strict=self.strict)
-        options = KafkaOptions(partitions=2, directory=Path(self.directory), session_seconds=2)
+        return self.store_of(inbox("payments", self.topic, on_error=policy, strict=self.strict, poison=self.poison))
+
+    def store_of(self, payments: type[Inbox]) -> EventStore:
+        options = KafkaOptions(partitions=2, directory=Path(self.directory), session_seconds=2, member=self.member)
         if self.on_kafka:
             log: Any = KafkaLog(self.bootstrap, prefix=self.prefix, options=options)
             return EventStore(log, aggregates=[Account], inboxes=[payments])
@@ -153,13 +159,24 @@ async def numbers_of(store: EventStore, account: str) -> list[int]:
 
 async def until_counted(store: EventStore, wanted: dict[str, list[int]], seconds: float = 20) -> None:
     """Return when every account has exactly these payments, in order."""
-    deadline = time.monotonic() + seconds
-    while True:
-        found = {account: await numbers_of(store, account) for account in wanted}
-        if found == wanted:
-            return
-        assert time.monotonic() < deadline, found
-        await asyncio.sleep(0.02)
+    found: dict[str, list[int]] = {}
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while found != wanted:
+                found = {account: await numbers_of(store, account) for account in wanted}
+                await asyncio.sleep(0.02)
+    assert found == wanted
+
+
+async def until_any_counted(store: EventStore, accounts: Sequence[str], numbers: list[int]) -> None:
+    """Return when one of the accounts has exactly these payments, in order."""
+    found: list[list[int]] = []
+    with suppress(TimeoutError):
+        async with asyncio.timeout(20):
+            while numbers not in found:
+                found = [await numbers_of(store, account) for account in accounts]
+                await asyncio.sleep(0.02)
+    assert numbers in found
 
 
 async def work(place: Place) -> None:

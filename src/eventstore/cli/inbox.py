@@ -53,7 +53,7 @@ def inbox(
             async with receiving(store, names or None, concurrency=concurrency) as runs:
                 chosen = ", ".join(one.definition.name for one in inboxes_of(store, names or None))
                 session.output.note(f"receiving into {chosen}; stop with Ctrl-C")
-                failure = await _first_failure(stop, session, runs)
+                failure = await _first_failure(stop, runs)
                 session.output.note("stopping: what is under way is finished, then others take over")
             if failure is not None:
                 raise failure
@@ -64,28 +64,17 @@ def inbox(
     run(work())
 
 
-async def _first_failure(stop: asyncio.Event, session: Session, runs: Sequence[InboxRun]) -> EventStoreError | None:
-    """Wait until told to stop, or until an inbox has failed for good; show meanwhile where they halt."""
+async def _first_failure(stop: asyncio.Event, runs: Sequence[InboxRun]) -> EventStoreError | None:
+    """Wait until told to stop, or until an inbox has failed for good, and give why."""
     told = asyncio.create_task(stop.wait())
     failures = [asyncio.create_task(one.failed()) for one in runs]
-    shown = set[str]()
     try:
-        while True:
-            done, _ = await asyncio.wait([told, *failures], timeout=1, return_when=asyncio.FIRST_COMPLETED)
-            for failure in done - {told}:
-                error = failure.exception()
-                if isinstance(error, EventStoreError):
-                    return error
-            if done:
-                return None
-            halts = {str(halted) for one in runs for halted in one.halted}
-            for text in sorted(halts - shown):
-                session.output.errors.print(text, markup=False, soft_wrap=True)
-            shown = halts
+        await asyncio.wait([told, *failures], return_when=asyncio.FIRST_COMPLETED)
     finally:
         for task in (told, *failures):
             task.cancel()
-        await asyncio.gather(told, *failures, return_exceptions=True)
+        ended = await asyncio.gather(*failures, return_exceptions=True)
+    return next((error for error in ended if isinstance(error, EventStoreError)), None)
 
 
 @app.command()

@@ -133,7 +133,7 @@ class InboxFeed:
                 self._membership.tell(_cancel, done)
                 return
             self._positions.pop(assignment.place, None)
-            position = TopicPartition(*assignment.place, next_offset, note or None)
+            position = TopicPartition(*assignment.place, next_offset, note)
             try:
                 consumer.commit(offsets=[position], asynchronous=False)
             except KafkaException as cause:

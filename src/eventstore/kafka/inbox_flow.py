@@ -18,8 +18,7 @@ from eventstore.ports import Clock
 
 _LOGGER: Final = logging.getLogger(__name__)
 _BATCH: Final = 500
-_HALTED_SECONDS: Final = 1.0
-_LONGEST_HALT_SECONDS: Final = 5.0
+_HALTED_SECONDS: Final = 2.0
 _NOTE_LENGTH: Final = 1_000
 _PATIENCE_SECONDS: Final = 0.2
 
@@ -157,7 +156,7 @@ class InboxFlow:
         self._note_halted(first.halted)
         if times == 0:
             await self._commit(position, first.halted.cause[:_NOTE_LENGTH])
-        await self._unless_stopped(min(_HALTED_SECONDS * 2.0**times, _LONGEST_HALT_SECONDS))
+        await self._unless_stopped(_HALTED_SECONDS)
         if await self._work.is_parked(first.waiting[0]):
             first.barrier = first.waiting.popleft().offset + 1
         for chain in chains.values():
