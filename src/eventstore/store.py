@@ -80,7 +80,7 @@ class EventStore(Queries):
         self.log: Final = log if codec is None else PreparedLog(log, codec)
         self.codec: Final = codec
         self.settings: Final = settings or Settings()
-        self.application: Final = Application(aggregates, projections, processes, inboxes, binary=codec)
+        self.application: Final = Application(aggregates, projections, processes, codec, inboxes)
         if codec is not None:
             codec.declare(self.application.emitted)
         self.source: Final = source

@@ -19,6 +19,7 @@ from eventstore.cli import (
     logs,
     metrics,
     new,
+    outbox,
     projections,
     rebuild,
     topics,
@@ -55,6 +56,7 @@ app.add_typer(projections.app, name="projections")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(inbox.app, name="inbox")
 app.add_typer(metrics.app, name="metrics")
+app.add_typer(outbox.app, name="outbox")
 app.add_typer(topics.app, name="topics")
 app.add_typer(development.app, name="dev")
 

@@ -74,6 +74,15 @@ def schema_registry_url() -> Generator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def connect_installation() -> object:
+    """Give what `ConnectWorker` needs to start, or skip the test."""
+    from eventstore.testing.connect import find_connect  # noqa: PLC0415
+
+    with _skip_if_missing():
+        return find_connect()
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Fetch the servers, which takes minutes on a slow line, before the first test's time runs."""
     wanted: set[str] = {name for item in session.items for name in getattr(item, "fixturenames", ())}
