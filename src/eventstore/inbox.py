@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 from eventstore.core.changes import Change, DebeziumRows, Operation, SourceRow
 from eventstore.core.errors import ConfigurationError
 from eventstore.core.inboxes import Inbox, Incoming, receives
-from eventstore.core.messages import Arrival, Envelopes, JsonMessages, Message, MessageFormat, Received
+from eventstore.core.messages import Arrival, Envelopes, Message, MessageFormat, PlainMessages, Received
 from eventstore.core.processes import Send
+from eventstore.ports import EventCodec
+from eventstore.prepared import unprepared
 
 if TYPE_CHECKING:
     from eventstore.kafka.inbox import InboxRun
@@ -27,10 +29,10 @@ __all__ = [
     "DebeziumRows",
     "Envelopes",
     "Inbox",
-    "JsonMessages",
     "Message",
     "MessageFormat",
     "Operation",
+    "PlainMessages",
     "Received",
     "Send",
     "SourceRow",
@@ -67,10 +69,22 @@ async def receiving(
 
     clock, runs = store.settings.environment.clock, list[InboxRun]()
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(codec_of(store))
         for inbox in chosen:
             run = InboxRun(source, inbox(), execute, clock, concurrency or CONCURRENCY)
             runs.append(await stack.enter_async_context(run))
         yield runs
+
+
+@asynccontextmanager
+async def codec_of(store: EventStore) -> AsyncGenerator[EventCodec | None]:
+    """Open the codec of a store's inboxes, unless it is the store's own, which is open as long as the store is."""
+    codec = source_of(store).codec
+    if codec is None or codec is store.codec:
+        yield codec
+        return
+    async with codec:
+        yield codec
 
 
 async def execute_incoming(store: EventStore, incoming: Incoming) -> bool:
@@ -119,8 +133,9 @@ def source_of(store: EventStore) -> KafkaSource:
     except ImportError as cause:
         message = "inboxes read from Kafka, whose clients are missing: pip install 'eventstore[kafka]'"
         raise ConfigurationError(message) from cause
-    if isinstance(store.log, KafkaLog):
-        return KafkaSource(store.log.connection, prefix=store.log.names.prefix, options=store.log.options)
+    log = unprepared(store.log)
+    if isinstance(log, KafkaLog):
+        return KafkaSource(log.connection, prefix=log.names.prefix, options=log.options, codec=store.codec)
     message = (
         "say where the topics of the inboxes are: "
         'EventStore(..., inboxes=[...], source=KafkaSource("localhost:9092", prefix="..."))'

@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import Producer
 
 from eventstore import ConfigurationError, OnError
-from eventstore.inbox import Inbox, JsonMessages, Received, Send, receives, receiving
+from eventstore.inbox import Inbox, PlainMessages, Received, Send, receives, receiving
 from tests.kafka.billing import (
     NAMESPACE,
     POISON,
@@ -161,7 +161,7 @@ async def test_messages_of_another_form_are_read_with_an_id_that_the_user_finds(
         Inbox,
         name="foreign",
         topics=[place.topic],
-        format=JsonMessages(event_type=lambda _: "billing.paid", identify=lambda message: message.header("no")),
+        format=PlainMessages(event_type=lambda _: "billing.paid", identify=lambda message: message.header("no")),
     ):
         @receives
         def paid(self, event: Paid, at: Received) -> Send:
@@ -173,7 +173,7 @@ async def test_messages_of_another_form_are_read_with_an_id_that_the_user_finds(
         await until_counted(store, {"a": [1, 2, 3]})
         await until(lambda: bool(run.halted))
         assert "has no id: the function found none" in str(run.halted[0])
-        assert "format=JsonMessages(identify=" in str(run.halted[0])
+        assert "format=PlainMessages(identify=" in str(run.halted[0])
 
 
 async def test_a_topic_that_is_not_there_is_refused(place: Place) -> None:

@@ -14,7 +14,7 @@ from eventstore.cli.loading import Session
 from eventstore.cli.running import run, session_of
 from eventstore.core.errors import CommandRejectedError, ConfigurationError, EventStoreError
 from eventstore.core.inboxes import InboxDefinition, InboxFold, Incoming
-from eventstore.inbox import execute_incoming, inboxes_of, receiving, source_of
+from eventstore.inbox import codec_of, execute_incoming, inboxes_of, receiving, source_of
 from eventstore.store import EventStore
 
 if TYPE_CHECKING:
@@ -159,8 +159,11 @@ def retry(context: typer.Context, name: _Name, letter: _Letter) -> None:
             letters = _letters(store, name)
             found = await letters.find(letter)
             try:
-                for incoming in InboxFold(one()).commands(found.message):
-                    await _execute(store, incoming, one.definition)
+                async with codec_of(store) as codec:
+                    if codec is not None:
+                        await codec.prepare([found.message.value or b""])
+                    for incoming in InboxFold(one(), codec).commands(found.message):
+                        await _execute(store, incoming, one.definition)
             except EventStoreError:
                 raise
             except Exception as cause:

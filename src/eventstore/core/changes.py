@@ -51,6 +51,10 @@ class SourceRow(BaseModel):
 
     table: ClassVar[str] = ""
 
+    def __init_subclass__(cls, *, table: str | None = None, **kwargs: Any) -> None:
+        """Accept the table."""
+        super().__init_subclass__(**kwargs)
+
     @classmethod
     def __pydantic_init_subclass__(cls, table: str | None = None, **kwargs: Any) -> None:
         """Pin the table."""
@@ -138,7 +142,7 @@ class DebeziumRows:
             found[kind.table] = kind
         return found
 
-    def type_of(self, message: Message) -> str:
+    def type_of(self, message: Message, registry: TypeRegistry) -> str:  # noqa: ARG002 - see MessageFormat
         """Give schema and table; see `MessageFormat.type_of`."""
         source = self._envelope(message).source
         return f"{source.schema_}.{source.table}" if source.schema_ else source.table

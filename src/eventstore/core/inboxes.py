@@ -16,7 +16,7 @@ from eventstore.core.messages import Arrival, Envelopes, Message, MessageFormat
 from eventstore.core.policies import OnError
 from eventstore.core.processes import Send
 from eventstore.core.reactions import as_sends
-from eventstore.core.registry import TypeRegistry
+from eventstore.core.registry import BinaryEvents, TypeRegistry
 
 F = TypeVar("F", bound=Callable[..., object])
 _MARK: Final = "__receives__"
@@ -77,7 +77,7 @@ class Inbox:
     Args (of the class statement):
         name: Unique name; part of the command ids, so never reuse one for something else, and never change it.
         topics: The topics to read.
-        format: How messages are read: `Envelopes()` by default, `JsonMessages(...)`, `DebeziumRows()`, or your own.
+        format: How messages are read: `Envelopes()` by default, `PlainMessages(...)`, `DebeziumRows()`, or your own.
         strict: Halt at a type that no method receives, instead of passing over it.
         on_error: What to do with a message that cannot be read, or whose method or command fails.
         on_rejection: What to do when the domain rejects a command; by default that is a normal outcome.
@@ -146,14 +146,15 @@ class InboxFold:
 
     Args:
         inbox: An instance of the user's inbox.
+        binary: Decodes values that are not JSON, if there may be any.
     """
 
-    def __init__(self, inbox: Inbox) -> None:
+    def __init__(self, inbox: Inbox, binary: BinaryEvents | None = None) -> None:
         self._inbox: Final = inbox
         self._definition: Final = inbox.definition
         self._source: Final = derived_id(_INBOXES, inbox.definition.name)
         kinds = [receiver.kind for receiver in inbox.definition.receivers.values()]
-        self._registry: Final = TypeRegistry(kind for kind in kinds if issubclass(kind, Event))
+        self._registry: Final = TypeRegistry((kind for kind in kinds if issubclass(kind, Event)), binary)
 
     def commands(self, message: Message) -> list[Incoming]:
         """Give what a message leads to; nothing if it is of a type that is not received.
@@ -164,7 +165,7 @@ class InboxFold:
         """
         if message.value is None:
             return []
-        name = self._definition.format.type_of(message)
+        name = self._definition.format.type_of(message, self._registry)
         receiver = self._definition.receivers.get(name)
         if receiver is None:
             if self._definition.strict:

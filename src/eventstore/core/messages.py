@@ -8,18 +8,20 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 from uuid import NAMESPACE_URL, UUID
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from eventstore.core.annotations import handled_classes
-from eventstore.core.envelope import read_envelope, undecodable
+from eventstore.core.envelope import BINARY, read_envelope, undecodable
 from eventstore.core.errors import UndecodableEventError
-from eventstore.core.events import Event
+from eventstore.core.events import Event, JsonObject
 from eventstore.core.ids import derived_id
 from eventstore.core.records import StoredEvent, from_micros
 from eventstore.core.registry import TypeRegistry
 
 _FOREIGN_IDS: Final = derived_id(NAMESPACE_URL, "eventstore:foreign-event")
+_JSON: Final[TypeAdapter[JsonObject]] = TypeAdapter(JsonObject)
 _INTERNAL: Final = "lease"
+_NO_ID: Final = UUID(int=0)
 
 
 class Message(NamedTuple):
@@ -114,8 +116,12 @@ class MessageFormat(Protocol):
         """
         ...
 
-    def type_of(self, message: Message) -> str:
+    def type_of(self, message: Message, registry: TypeRegistry) -> str:
         """Tell which type a message is of.
+
+        Args:
+            message: Which.
+            registry: Decodes what the inbox handles.
 
         Raises:
             UndecodableEventError: It does not say.
@@ -128,7 +134,7 @@ class MessageFormat(Protocol):
         Args:
             message: One of the class's type.
             kind: The class.
-            registry: Decodes envelopes of the events that the inbox handles.
+            registry: Decodes what the inbox handles.
 
         Raises:
             EventSchemaError: It does not fit, or has no id.
@@ -137,7 +143,7 @@ class MessageFormat(Protocol):
 
 
 class Envelopes:
-    """Messages whose value is this library's envelope, as public topics and outboxes have it.
+    """Messages whose value is this library's envelope, in JSON or Avro, as public topics and outboxes have it.
 
     What headers say (`event_id`, `event_type`, `schema_version`, `occurred_at`, `correlation_id`) is not looked up in
     the envelope.
@@ -147,53 +153,62 @@ class Envelopes:
         """Select event classes; see `MessageFormat.handled`."""
         return {cls.event_type: cls for cls in handled_classes(annotation, Event, where, parameter)}
 
-    def type_of(self, message: Message) -> str:
+    def type_of(self, message: Message, registry: TypeRegistry) -> str:
         """Look in the header, then in the envelope; see `MessageFormat.type_of`."""
         if _INTERNAL in message.headers:
             text = f"{message.place} belongs to a log, and only its owner knows which of its events count: read its public topic"
             raise UndecodableEventError(text)
-        return message.header("event_type") or read_envelope(message.value or b"", message.place).event_type
+        found, raw = message.header("event_type"), message.value or b""
+        if found is None and raw[:1] == BINARY:
+            return registry.name_of(raw, message.place)[0]
+        return found or read_envelope(raw, message.place).event_type
 
     def read(self, message: Message, kind: type[Event], registry: TypeRegistry) -> Arrival:
         """Read the envelope; see `MessageFormat.read`."""
-        raw = message.value or b""
-        version = message.header("schema_version")
-        if version is not None and not (version.isascii() and version.isdigit()):
-            text = f"{message.place}: the header schema_version is no number ({version!r})"
-            raise UndecodableEventError(text)
-        at = self._origin(message, kind.event_type, raw)
-        stored = StoredEvent(
-            message.offset, message.topic, 0, kind.event_type, int(version or kind.schema_version),
-            at.event_id.bytes, b"", 1, 1, 0, raw,
-        )  # fmt: skip
+        event_id, occurred_at, correlation_id = self._origin(message, kind, registry)
+        stored = _stored(message, kind, event_id, self._version(message, kind, registry))
         try:
-            return Arrival(registry.decode(stored), at)
+            event = registry.decode(stored)
         except UndecodableEventError as cause:
             text = f"{message.place} ({kind.event_type}) cannot be read: {cause}"
             raise UndecodableEventError(text) from cause
+        return Arrival(event, Received(message, event_id, kind.event_type, occurred_at, correlation_id))
 
-    def _origin(self, message: Message, event_type: str, raw: bytes) -> Received:
+    def _version(self, message: Message, kind: type[Event], registry: TypeRegistry) -> int:
+        found, raw = message.header("schema_version"), message.value or b""
+        if found is None:
+            return registry.name_of(raw, message.place)[1] if raw[:1] == BINARY else kind.schema_version
+        if not (found.isascii() and found.isdigit()):
+            text = f"{message.place}: the header schema_version is no number ({found!r})"
+            raise UndecodableEventError(text)
+        return int(found)
+
+    def _origin(self, message: Message, kind: type[Event], registry: TypeRegistry) -> tuple[UUID, datetime, UUID]:
         named = [message.header(name) for name in ("event_id", "occurred_at", "correlation_id")]
         event_id, occurred_at, correlation_id = named
         if event_id is None or occurred_at is None or correlation_id is None:
-            envelope = read_envelope(raw, message.place)
-            return Received(
-                message, envelope.event_id, event_type, envelope.occurred_at, envelope.metadata.correlation_id
-            )
+            envelope = registry.read_envelope(_stored(message, kind, _NO_ID, kind.schema_version))
+            return envelope.event_id, envelope.occurred_at, envelope.metadata.correlation_id
         try:
-            moment = datetime.fromisoformat(occurred_at)
-            return Received(message, UUID(event_id), event_type, moment, UUID(correlation_id))
+            return UUID(event_id), datetime.fromisoformat(occurred_at), UUID(correlation_id)
         except ValueError as cause:
             text = f"{message.place}: its headers event_id, occurred_at, correlation_id are malformed: {cause}"
             raise UndecodableEventError(text) from cause
+
+
+def _stored(message: Message, kind: type[Event], event_id: UUID, version: int) -> StoredEvent:
+    """Give a message as the registry takes it."""
+    return StoredEvent(
+        message.offset, message.topic, 0, kind.event_type, version, event_id.bytes, b"", 1, 1, 0, message.value or b""
+    )
 
 
 Identify: TypeAlias = Callable[[Message], "UUID | str | None"]
 TypeOf: TypeAlias = Callable[[Message], str | None]
 
 
-class JsonMessages:
-    """Messages whose value is the event's data as a JSON object, with type and id in headers or wherever a function finds them.
+class PlainMessages:
+    """Messages whose value is the event's data as a JSON object or an Avro record, with type and id in headers or elsewhere.
 
     Args:
         event_type: The header that holds the type, or a function of the message.
@@ -209,26 +224,30 @@ class JsonMessages:
         """Select event classes; see `MessageFormat.handled`."""
         return {cls.event_type: cls for cls in handled_classes(annotation, Event, where, parameter)}
 
-    def type_of(self, message: Message) -> str:
+    def type_of(self, message: Message, registry: TypeRegistry) -> str:  # noqa: ARG002 - see MessageFormat
         """Ask the header or the function; see `MessageFormat.type_of`."""
         found = message.header(self._type) if isinstance(self._type, str) else self._type(message)
         if not found:
             raise UndecodableEventError(_missing(message, "type", self._type, "event_type"))
         return found
 
-    def read(self, message: Message, kind: type[Event], registry: TypeRegistry) -> Arrival:  # noqa: ARG002 - see MessageFormat
+    def read(self, message: Message, kind: type[Event], registry: TypeRegistry) -> Arrival:
         """Validate the value; see `MessageFormat.read`."""
         found = message.header(self._identify) if isinstance(self._identify, str) else self._identify(message)
         if not found:
             raise UndecodableEventError(_missing(message, "id", self._identify, "identify"))
         event_id = foreign_id(found)
         try:
-            event = kind.model_validate_json(message.value or b"", extra="ignore")
+            event = kind.model_validate_json(self._json(message, registry), extra="ignore")
         except ValidationError as cause:
             where = f"{message.place} ({kind.event_type})"
             raise undecodable(where, cause) from cause
         moment = from_micros(message.timestamp * 1000)
         return Arrival(event, Received(message, event_id, kind.event_type, moment, _correlation(message, event_id)))
+
+    def _json(self, message: Message, registry: TypeRegistry) -> bytes:
+        raw = message.value or b""
+        return _JSON.dump_json(registry.read_record(raw, message.place)) if raw[:1] == BINARY else raw
 
 
 def foreign_id(value: UUID | str) -> UUID:
@@ -250,5 +269,5 @@ def _missing(message: Message, what: str, source: object, option: str) -> str:
     where = f"there is no header {source!r}" if isinstance(source, str) else "the function found none"
     return (
         f"{message.place} has no {what}: {where}. Say where it is: "
-        f"format=JsonMessages({option}=<a header, or a function of the message>)"
+        f"format=PlainMessages({option}=<a header, or a function of the message>)"
     )

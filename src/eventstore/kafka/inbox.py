@@ -43,7 +43,7 @@ class InboxRun:
         self._source: Final = source
         self._definition: Final = inbox.definition
         self._letters: Final = letters_of(source, inbox.definition)
-        self._work: Final = MessageWork(inbox, execute, self._letters, clock)
+        self._work: Final = MessageWork(inbox, execute, self._letters, clock, source.codec)
         self._turns: Final = asyncio.Semaphore(concurrency)
         self._clock: Final = clock
         self._background: Final = Background()

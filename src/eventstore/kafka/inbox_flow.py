@@ -94,6 +94,7 @@ class InboxFlow:
         chains: dict[bytes | None, Chain] = {}
         for message in batch:
             chains.setdefault(message.key, Chain()).waiting.append(message)
+        await self._work.prepare(batch)
         end, position, halts = batch[-1].offset + 1, batch[0].offset, 0
         while True:
             open_ones = [c for c in chains.values() if c.waiting and not c.halted and c.barrier <= position]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final, Protocol, TypeAlias, TypeVar
 
@@ -11,7 +11,7 @@ from eventstore.core.errors import CommandRejectedError, EventSchemaError, Event
 from eventstore.core.inboxes import Inbox, InboxFold, Incoming
 from eventstore.core.messages import Message
 from eventstore.core.policies import OnError
-from eventstore.ports import Clock
+from eventstore.ports import Clock, EventCodec
 
 T = TypeVar("T")
 _LOGGER: Final = logging.getLogger(__name__)
@@ -65,14 +65,24 @@ class MessageWork:
         execute: Executes a command.
         letters: Keeps dead letters.
         clock: For waits.
+        codec: Decodes values that are not JSON; it is open.
     """
 
-    def __init__(self, inbox: Inbox, execute: Execute, letters: Letters, clock: Clock) -> None:
+    def __init__(
+        self, inbox: Inbox, execute: Execute, letters: Letters, clock: Clock, codec: EventCodec | None = None
+    ) -> None:
         self._definition: Final = inbox.definition
-        self._fold: Final = InboxFold(inbox)
+        self._codec: Final = codec
+        self._fold: Final = InboxFold(inbox, codec)
         self._execute: Final = execute
         self._letters: Final = letters
         self._clock: Final = clock
+
+    async def prepare(self, messages: Sequence[Message]) -> None:
+        """Fetch what reading messages takes, however long that takes."""
+        if self._codec is not None:
+            values = [message.value for message in messages if message.value]
+            await self._patiently(partial(self._codec.prepare, values))
 
     async def carry_out(self, message: Message) -> bool:
         """Give a message its effect, however long the log takes to come back.

@@ -7,6 +7,7 @@ from typing import Final
 from eventstore.kafka.connection import Connection
 from eventstore.kafka.names import Names
 from eventstore.kafka.options import KafkaOptions
+from eventstore.ports import EventCodec
 
 
 class KafkaSource:
@@ -17,12 +18,21 @@ class KafkaSource:
         prefix: Names the consumer groups, `<prefix>.inbox.<name>`, and the dead letter topics.
         options: Of these `member`, `session_seconds` and `drain_seconds` are those of the groups, `production` and
             `replication` those of the dead letter topics.
+        codec: Decodes values that are not JSON, for example `AvroCodec`.
 
     Raises:
         ConfigurationError: The prefix or the connection is not allowed.
     """
 
-    def __init__(self, connection: str | Connection, *, prefix: str, options: KafkaOptions | None = None) -> None:
+    def __init__(
+        self,
+        connection: str | Connection,
+        *,
+        prefix: str,
+        options: KafkaOptions | None = None,
+        codec: EventCodec | None = None,
+    ) -> None:
         self.connection: Final = Connection(connection) if isinstance(connection, str) else connection
         self.names: Final = Names(prefix)
         self.options: Final = options or KafkaOptions()
+        self.codec: Final = codec

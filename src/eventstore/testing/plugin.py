@@ -94,6 +94,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if wanted & {"kafka_bootstrap", "kafka_installation"}:
         with suppress(EventStoreError):
             _fetch_broker(wanted)
+    if "connect_installation" in wanted:
+        from eventstore.testing.connect import find_connect  # noqa: PLC0415
+
+        with suppress(EventStoreError):
+            find_connect()
     if "schema_registry_url" in wanted and not os.environ.get("SCHEMA_REGISTRY_URL"):
         from eventstore.testing.registry import find_registry  # noqa: PLC0415
 
