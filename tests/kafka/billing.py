@@ -138,12 +138,12 @@ class Place:
         policy = {"halt": OnError.halt, "dead_letter": OnError.dead_letter, "skip": OnError.skip}[self.then]()
         return self.store_of(inbox("payments", self.topic, on_error=policy, strict=self.strict, poison=self.poison))
 
-    def store_of(self, payments: type[Inbox]) -> EventStore:
+    def store_of(self, payments: type[Inbox], codec: Any = None) -> EventStore:
         options = KafkaOptions(partitions=2, directory=Path(self.directory), session_seconds=2, member=self.member)
         if self.on_kafka:
             log: Any = KafkaLog(self.bootstrap, prefix=self.prefix, options=options)
             return EventStore(log, aggregates=[Account], inboxes=[payments])
-        source = KafkaSource(self.bootstrap, prefix=self.prefix, options=options)
+        source = KafkaSource(self.bootstrap, prefix=self.prefix, options=options, codec=codec)
         log = SqliteLog(Path(self.directory) / "accounts.db")
         return EventStore(log, aggregates=[Account], inboxes=[payments], source=source)
 

@@ -176,7 +176,7 @@ class TypeRegistry:
             return self._binary
         message = (
             f"it is Avro of the registry's schema {int.from_bytes(envelope[1:5])}, and this store has no registry: "
-            'open it with EventStore(..., codec=AvroCodec("http://registry"))'
+            'open it with EventStore(..., codec=AvroCodec("http://registry")), or KafkaSource(..., codec=AvroCodec(...)) for an inbox'
         )
         raise UndecodableEventError(message)
 
