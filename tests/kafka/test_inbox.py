@@ -11,7 +11,9 @@ import pytest
 from confluent_kafka import Producer
 
 from eventstore import ConfigurationError, OnError
-from eventstore.inbox import Inbox, PlainMessages, Received, Send, receives, receiving
+from eventstore.inbox import Inbox, PlainMessages, Received, Send, receives, receiving, source_of
+from eventstore.kafka.inbox import letters_of
+from eventstore.kafka.inbox_positions import InboxPositions
 from tests.kafka.billing import (
     NAMESPACE,
     POISON,
@@ -136,6 +138,23 @@ async def test_a_method_that_raises_halts_its_partition_and_no_other(
         (why,) = run.halted
     assert "ValueError: thirteen" in str(why)
     assert [each.levelno for each in caplog.records if "thirteen" in each.getMessage()].count(logging.ERROR) == 1
+
+
+async def test_what_follows_a_rejected_command_waits_until_that_cannot_come_again(
+    tmp_path: Path, kafka_bootstrap: str
+) -> None:
+    place = Place(kafka_bootstrap, f"t{uuid4().hex[:8]}", new_topic(kafka_bootstrap, 1), str(tmp_path))
+    # Were the first message of a delivered again behind the second, it would not be rejected any more.
+    records = [record("halting", 0, POISON), record("a", 1, -1), record("a", 2, 1), record("b", 1), record("b", 2)]
+    produce(place.bootstrap, place.topic, records)
+    async with place.store() as store, receiving(store) as (run,):
+        await until(lambda: bool(run.halted))
+        assert await numbers_of(store, "b") == [1, 2]
+        assert await numbers_of(store, "a") == []
+        (definition,) = (inbox.definition for inbox in store.application.inboxes)
+        message, cause = await InboxPositions(source_of(store), definition).halted_at()
+        await letters_of(source_of(store), definition).park(message, cause)
+        await until_counted(store, {"a": [2]})
 
 
 @pytest.mark.parametrize(("policy", "total"), [(None, [1, 2, 3, 4]), (OnError.skip(), [1, 4])])

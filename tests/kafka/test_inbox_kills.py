@@ -21,6 +21,7 @@ from tests.kafka.crews import until
 pytestmark = pytest.mark.kafka
 ACCOUNTS = 60
 PAYMENTS = 12
+KILLS = 3
 
 
 @pytest.fixture
@@ -64,9 +65,11 @@ async def test_a_process_killed_at_any_moment_loses_and_doubles_nothing(place: P
     place = replace(place, member="one")  # so that its successor need not wait for its session to end
     records = payments()
     async with place.store() as store:
-        for number in range(5):
+        for number in range(KILLS):
             produce(
-                place.bootstrap, place.topic, records[number * len(records) // 5 : (number + 1) * len(records) // 5]
+                place.bootstrap,
+                place.topic,
+                records[number * len(records) // KILLS : (number + 1) * len(records) // KILLS],
             )
             async with process(place):
                 before = await total(store)
@@ -77,7 +80,7 @@ async def test_a_process_killed_at_any_moment_loses_and_doubles_nothing(place: P
                 kills += 1
         async with receiving(store):
             await until_counted(store, WANTED)
-    assert kills == 5
+    assert kills == KILLS
 
 
 async def total(store: object) -> int:

@@ -154,9 +154,9 @@ class InboxFlow:
         """Show why the position stands still, then try again what it stands at."""
         first = min((c for c in chains.values() if c.halted), key=lambda chain: chain.waiting[0].offset)
         assert first.halted is not None  # noqa: S101 - just chosen
-        self._note_halted(first.halted)
         if times == 0:
             await self._commit(position, first.halted.cause[:_NOTE_LENGTH])
+        self._note_halted(first.halted)
         await self._unless_stopped(_HALTED_SECONDS)
         if await self._work.is_parked(first.waiting[0]):
             first.barrier = first.waiting.popleft().offset + 1
