@@ -9,10 +9,12 @@ from uuid import uuid4, uuid5
 
 import pytest
 from confluent_kafka import Producer
+from confluent_kafka.admin import NewTopic
 
 from eventstore import ConfigurationError, OnError
 from eventstore.inbox import Inbox, PlainMessages, Received, Send, receives, receiving, source_of
-from eventstore.kafka.inbox import letters_of
+from eventstore.kafka import KafkaOptions, KafkaSource
+from eventstore.kafka.inbox import check_topics, letters_of
 from eventstore.kafka.inbox_positions import InboxPositions
 from tests.kafka.billing import (
     NAMESPACE,
@@ -32,6 +34,7 @@ from tests.kafka.billing import (
     until_counted,
 )
 from tests.kafka.crews import until
+from tests.kafka.logs import create
 
 pytestmark = pytest.mark.kafka
 
@@ -200,6 +203,21 @@ async def test_a_topic_that_is_not_there_is_refused(place: Place) -> None:
         with pytest.raises(ConfigurationError, match=r"payments reads no\.such\.topic, which the brokers at .* do not"):
             async with receiving(store):
                 pass
+
+
+async def test_production_wants_a_safe_topic_for_dead_letters(place: Place) -> None:
+    options = KafkaOptions(production=True, replication=1)
+    source = KafkaSource(place.bootstrap, prefix=place.prefix, options=options)
+    with pytest.raises(ConfigurationError, match=f"{place.prefix}.inbox.payments.dead, for dead letters, does not"):
+        await check_topics(source, inbox("payments", place.topic).definition)
+    create(place.bootstrap, [NewTopic(f"{place.prefix}.inbox.payments.dead", 1, 1)])
+    with pytest.raises(
+        ConfigurationError, match=r"there are 1 copies; 3 survive.*\n.*min.insync.replicas=1 instead of 2"
+    ):
+        await check_topics(source, inbox("payments", place.topic).definition)
+    create(place.bootstrap, [NewTopic(f"{place.prefix}.inbox.orders.dead", 2, 1)])
+    with pytest.raises(ConfigurationError, match="has several partitions"):
+        await check_topics(source, inbox("orders", place.topic).definition)
 
 
 async def test_deleted_messages_that_were_never_read_end_the_inbox_with_the_way_out(place: Place) -> None:

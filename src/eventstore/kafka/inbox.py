@@ -19,7 +19,7 @@ from eventstore.kafka.inbox_letters import InboxLetters
 from eventstore.kafka.inbox_work import Execute, MessageHaltedError, MessageWork
 from eventstore.kafka.membership import GroupSettings
 from eventstore.kafka.source import KafkaSource
-from eventstore.kafka.topics import inbox_dead_topic, problems_of
+from eventstore.kafka.topics import WantedTopic, inbox_dead_topic, problems_of
 from eventstore.ports import Clock
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -174,10 +174,7 @@ async def check_topics(source: KafkaSource, definition: InboxDefinition) -> None
     letters = await administration.find([wanted.name])
     if wanted.name not in letters:
         if source.options.production:
-            message = (
-                f"{wanted.name} does not exist: create it with one partition, cleanup.policy=delete and three copies"
-            )
-            raise ConfigurationError(message)
+            raise ConfigurationError(_how_to_create(wanted, source.connection.bootstrap))
         await administration.create([wanted])
         return
     problems = problems_of(wanted, letters[wanted.name], None, production=source.options.production)
@@ -188,3 +185,10 @@ async def check_topics(source: KafkaSource, definition: InboxDefinition) -> None
         raise ConfigurationError(message)
     if problems:
         raise ConfigurationError("\n".join(map(str, problems)))
+
+
+def _how_to_create(topic: WantedTopic, bootstrap: str) -> str:
+    settings = [f"--config {name}={value}" for name, value in topic.settings.items()]
+    words = ["kafka-topics.sh --create --bootstrap-server", bootstrap, "--topic", topic.name, "--partitions 1"]
+    command = " ".join([*words, f"--replication-factor {topic.replication}", *settings])
+    return f"{topic.name}, for dead letters, does not exist. Fix: {command}"

@@ -158,6 +158,8 @@ class InboxFlow:
             await self._commit(position, first.halted.cause[:_NOTE_LENGTH])
         self._note_halted(first.halted)
         await self._unless_stopped(_HALTED_SECONDS)
+        if self._stopping.is_set():
+            return
         if await self._work.is_parked(first.waiting[0]):
             first.barrier = first.waiting.popleft().offset + 1
         for chain in chains.values():
