@@ -9,8 +9,11 @@ from typing import NamedTuple
 
 import pytest
 
+from eventstore.testing.connect import ConnectWorker
 from eventstore.testing.kafka import KafkaCluster
-from eventstore.testing.postgres import fresh_database
+from eventstore.testing.kafka_config import free_ports
+from eventstore.testing.postgres import PostgresServer, fresh_database
+from tests.kafka.shipping import PASSWORD, Servers
 
 
 def pytest_configure() -> None:
@@ -47,3 +50,20 @@ async def postgres_database(postgres_url: str) -> AsyncGenerator[str]:
     """A new, empty database on the real PostgreSQL of this run."""
     async with fresh_database(postgres_url) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def servers(connect_installation: object, kafka_bootstrap: str) -> Generator[Servers]:
+    """PostgreSQL that decodes its log and can be logged in to over the network, and a worker of Kafka Connect."""
+    (port,) = free_ports(1)
+    settings = {
+        "wal_level": "logical",
+        "listen_addresses": "127.0.0.1",
+        "port": str(port),
+        "max_replication_slots": "20",
+    }
+    with (
+        PostgresServer.start(settings) as postgres,
+        ConnectWorker(kafka_bootstrap, environment={"OUTBOX_PASSWORD": PASSWORD}) as connect,
+    ):
+        yield Servers(postgres, port, connect, kafka_bootstrap)

@@ -11,6 +11,7 @@ from eventstore.core.aggregates import Aggregate
 from eventstore.core.definitions import SubscriptionDefinition
 from eventstore.core.errors import ConfigurationError
 from eventstore.core.events import Event
+from eventstore.core.inboxes import Inbox, InboxDefinition
 from eventstore.core.processes import ProcessManager
 from eventstore.core.projections import Projection
 from eventstore.core.registry import BinaryEvents, TypeRegistry
@@ -35,6 +36,7 @@ class Application:
         projections: Row and SQL projections.
         processes: Process managers.
         binary: Decodes the events that are not JSON, if there may be any.
+        inboxes: Inboxes; their events are other systems' and are no part of the registry.
 
     Raises:
         ConfigurationError: Two classes share a category, a name or an event's name, or something is no such class.
@@ -46,14 +48,18 @@ class Application:
         projections: Sequence[ReadModelClass],
         processes: Sequence[type[ProcessManager[Any]]],
         binary: BinaryEvents | None = None,
+        inboxes: Sequence[type[Inbox]] = (),
     ) -> None:
-        for given, what in ((aggregates, "aggregates"), (projections, "projections"), (processes, "processes")):
+        lists = {"aggregates": aggregates, "projections": projections, "processes": processes, "inboxes": inboxes}
+        for what, given in lists.items():
             for cls in given:
                 _check_class(cls, what)
         self.aggregates: Final[Mapping[str, type[Aggregate]]] = _by_category(aggregates)
         self.projections: Final = tuple(projections)
         self.processes: Final = tuple(processes)
+        self.inboxes: Final = tuple(inboxes)
         _check_names((*projections, *processes))
+        _check_names(inboxes)
         self.registry: Final = TypeRegistry(
             [
                 *self.emitted,
@@ -123,12 +129,14 @@ def _check_class(cls: object, what: str) -> None:
     is_aggregate = isinstance(cls, type) and issubclass(cls, Aggregate)
     is_process = isinstance(cls, type) and issubclass(cls, ProcessManager)
     is_projection = not is_process and isinstance(definition, SubscriptionDefinition)
-    if not {"aggregates": is_aggregate, "projections": is_projection, "processes": is_process}[what]:
+    is_inbox = isinstance(cls, type) and issubclass(cls, Inbox)
+    fits = {"aggregates": is_aggregate, "projections": is_projection, "processes": is_process, "inboxes": is_inbox}
+    if not fits[what]:
         message = f"{what}=[...] holds {cls!r}: list classes there, such as {what}=[{_EXAMPLES[what]}]"
         raise ConfigurationError(message)
 
 
-_EXAMPLES: Final = {"aggregates": "Task", "projections": "TaskBoard", "processes": "Escalation"}
+_EXAMPLES: Final = {"aggregates": "Task", "projections": "TaskBoard", "processes": "Escalation", "inboxes": "Payments"}
 
 
 def _by_category(aggregates: Iterable[type[Aggregate]]) -> dict[str, type[Aggregate]]:
@@ -141,10 +149,10 @@ def _by_category(aggregates: Iterable[type[Aggregate]]) -> dict[str, type[Aggreg
     return found
 
 
-def _check_names(subscribers: Iterable[_Named]) -> None:
-    found: dict[str, _Named] = {}
-    for cls in subscribers:
-        definition: SubscriptionDefinition = cls.definition
+def _check_names(named: Iterable[_Named | type[Inbox]]) -> None:
+    found: dict[str, _Named | type[Inbox]] = {}
+    for cls in named:
+        definition: SubscriptionDefinition | InboxDefinition = cls.definition
         other = found.setdefault(definition.name, cls)
         if other is not cls:
             message = f"{other.__qualname__} and {cls.__qualname__} are both named {definition.name!r}: rename one"

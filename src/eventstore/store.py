@@ -16,6 +16,7 @@ from eventstore.core.aggregates import Aggregate
 from eventstore.core.commands import Command
 from eventstore.core.envelope import write_envelope
 from eventstore.core.errors import ConfigurationError, StoreClosedError
+from eventstore.core.inboxes import Inbox
 from eventstore.core.processes import ProcessManager
 from eventstore.core.projections import EventAt, Projection
 from eventstore.core.reactions import Outgoing
@@ -34,6 +35,7 @@ from eventstore.write.origin import origin_of
 from eventstore.write.pending import Committed
 
 if TYPE_CHECKING:
+    from eventstore.kafka.source import KafkaSource
     from eventstore.sql.read_model import ReadModel
 
 A = TypeVar("A", bound=Aggregate)
@@ -50,6 +52,8 @@ class EventStore(Queries):
         aggregates: The aggregate classes.
         projections: Row and SQL projections.
         processes: Process managers.
+        inboxes: Inboxes, which `eventstore inbox` or `eventstore.inbox.receiving` runs.
+        source: The brokers that inboxes read from; None for those of a `KafkaLog`.
         query_store: Where read models are kept: a file, a `postgresql://` URL, or an open query store's adapter.
             None for the place the log suggests: `tasks.read.db` beside `tasks.db`.
         codec: Encodes the events, and decodes what it has written, for example `AvroCodec`; JSON is always read.
@@ -67,6 +71,8 @@ class EventStore(Queries):
         aggregates: Sequence[type[Aggregate]] = (),
         projections: Sequence[ReadModelClass] = (),
         processes: Sequence[type[ProcessManager[Any]]] = (),
+        inboxes: Sequence[type[Inbox]] = (),
+        source: KafkaSource | None = None,
         query_store: str | PathLike[str] | QueryStore | None = None,
         codec: EventCodec | None = None,
         settings: Settings | None = None,
@@ -74,9 +80,10 @@ class EventStore(Queries):
         self.log: Final = log if codec is None else PreparedLog(log, codec)
         self.codec: Final = codec
         self.settings: Final = settings or Settings()
-        self.application: Final = Application(aggregates, projections, processes, codec)
+        self.application: Final = Application(aggregates, projections, processes, codec, inboxes)
         if codec is not None:
             codec.declare(self.application.emitted)
+        self.source: Final = source
         log.declare(self.application.categories)
         self._where: Final = query_store if query_store is not None else log.suggested_query_store
         if self._where is None and self.application.has_read_models:
@@ -99,6 +106,8 @@ class EventStore(Queries):
             aggregates=[*application.aggregates.values()],
             projections=application.projections,
             processes=application.processes,
+            inboxes=application.inboxes,
+            source=self.source,
             query_store=self._where,
             codec=self.codec,
             settings=replace(self.settings, **changes),  # type: ignore[arg-type]

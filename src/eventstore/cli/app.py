@@ -14,10 +14,12 @@ from eventstore.cli import (
     development,
     doctor,
     errors,
+    inbox,
     lag,
     logs,
     metrics,
     new,
+    outbox,
     projections,
     rebuild,
     schemas,
@@ -53,7 +55,9 @@ app.command("doctor")(doctor.doctor)
 app.command("errors")(errors.errors)
 app.add_typer(projections.app, name="projections")
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(inbox.app, name="inbox")
 app.add_typer(metrics.app, name="metrics")
+app.add_typer(outbox.app, name="outbox")
 app.add_typer(topics.app, name="topics")
 app.add_typer(schemas.app, name="schemas")
 app.add_typer(development.app, name="dev")

@@ -7,13 +7,15 @@ import sys
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from eventstore.cli.output import Output
 from eventstore.core.errors import ConfigurationError, EventStoreError
 from eventstore.prepared import unprepared
 from eventstore.store import EventStore
 from eventstore.telemetry import Telemetry
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +83,24 @@ def load(app: str | None) -> EventStore:
     if not app:
         message = "say which application: eventstore --app module:app ..., or set EVENTSTORE_APP=module:app"
         raise ConfigurationError(message)
-    module_name, colon, attribute = app.partition(":")
+    return load_object(app, EventStore, f"--app {app}")
+
+
+def load_object(target: str, kind: type[T], shown: str | None = None) -> T:
+    """Import the object of a kind that `module:name` names, or that a function of that name makes.
+
+    Args:
+        target: `module:name`.
+        kind: Its class.
+        shown: How the target is written, for messages.
+
+    Raises:
+        ConfigurationError: It cannot be imported, or is something else.
+    """
+    what, given = f"an {kind.__name__}, or a function that makes one", shown or target
+    module_name, colon, attribute = target.partition(":")
     if not colon or not module_name or not attribute:
-        message = f"--app {app}: write module:app, for example examples.task_domain.app:store"
+        message = f"{given}: write module:app, for example examples.task_domain.app:store"
         raise ConfigurationError(message)
     sys.path.insert(0, "")
     try:
@@ -91,28 +108,29 @@ def load(app: str | None) -> EventStore:
     except EventStoreError:
         raise
     except Exception as cause:
-        what = f"{type(cause).__name__}: {cause}"
-        message = f"--app {app}: the module {module_name} cannot be imported from here ({what}): see --debug"
+        reason = f"{type(cause).__name__}: {cause}"
+        message = f"{given}: the module {module_name} cannot be imported from here ({reason}): see --debug"
         raise ConfigurationError(message) from cause
     found: Any = getattr(module, attribute, None)
     if found is None:
         where = getattr(module, "__file__", None) or module_name
-        message = f"--app {app}: {where} has no {attribute}: name an EventStore, or a function that makes one"
+        message = f"{given}: {where} has no {attribute}: name {what}"
         raise ConfigurationError(message)
-    if isinstance(found, EventStore):
+    if isinstance(found, kind):
         return found
-    made = _made(app, cast("Callable[[], object]", found)) if callable(found) else found
-    if not isinstance(made, EventStore):
-        message = f"--app {app} is a {type(made).__name__}: name an EventStore, or a function that makes one"
+    made = _made(given, kind, cast("Callable[[], object]", found)) if callable(found) else found
+    if not isinstance(made, kind):
+        message = f"{given} is a {type(made).__name__}: name {what}"
         raise ConfigurationError(message)
     return made
 
 
-def _made(app: str, factory: Callable[[], object]) -> object:
+def _made(given: str, kind: type[object], factory: Callable[[], object]) -> object:
     try:
         return factory()
     except EventStoreError:
         raise
     except Exception as cause:
-        message = f"--app {app}: the function could not make a store ({type(cause).__name__}: {cause}): see --debug"
+        thing = "a store" if kind is EventStore else f"an {kind.__name__}"
+        message = f"{given}: the function could not make {thing} ({type(cause).__name__}: {cause}): see --debug"
         raise ConfigurationError(message) from cause

@@ -129,7 +129,7 @@ class ProcessFold:
     ) -> tuple[Send, ...]:
         row_type, (event, at) = self._definition.row, event_at
         if row_type is None:
-            return _as_sends(function(self._manager, event, at), function)
+            return as_sends(function(self._manager, event, at), function)
         if key is None:
             return ()
         found = reaction.states[key] if key in reaction.states else rows.get(key)
@@ -137,7 +137,7 @@ class ProcessFold:
             found = row_type(**dict(zip(self._definition.key, key, strict=True)))
         state = cast("ProcessState", found)
         before = state.deadline
-        sends = _as_sends(function(self._manager, state, event, at), function)
+        sends = as_sends(function(self._manager, state, event, at), function)
         reaction.states[key] = None if state.finished else state
         due = None if state.finished else state.deadline
         if due != before:
@@ -191,7 +191,7 @@ class ProcessFold:
 
     def _expire(self, state: ProcessState, deadline: Deadline, reaction: Reaction) -> list[Outgoing]:
         state.deadline = None
-        sends = _as_sends(self._expired(state, deadline.due), self._expired)
+        sends = as_sends(self._expired(state, deadline.due), self._expired)
         due = None if state.finished else state.deadline
         if due is not None and due <= deadline.due:
             message = f"expired set the deadline {due} after that of {deadline.due}: it has to be a later one"
@@ -205,7 +205,12 @@ class ProcessFold:
         ]
 
 
-def _as_sends(returned: object, function: Callable[..., object]) -> tuple[Send, ...]:
+def as_sends(returned: object, function: Callable[..., object]) -> tuple[Send, ...]:
+    """Give the commands that a method returned.
+
+    Raises:
+        TypeError: It returned something else.
+    """
     if returned is None:
         return ()
     if isinstance(returned, Send):

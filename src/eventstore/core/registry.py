@@ -38,6 +38,22 @@ class BinaryEvents(Protocol):
         """
         ...
 
+    def name_of(self, envelope: bytes) -> tuple[str, int]:
+        """Tell which event an envelope holds, and of which schema version, as the schema says that it was written with.
+
+        Raises:
+            UndecodableEventError: The schema is unknown, or not one of an event.
+        """
+        ...
+
+    def read_record(self, value: bytes) -> tuple[str, JsonObject]:
+        """Decode a value of any schema: the name of its record, and the record as a JSON object.
+
+        Raises:
+            UndecodableEventError: The schema is unknown or no record, or the bytes are damaged.
+        """
+        ...
+
 
 class TypeRegistry:
     """Decodes stored events into exactly one class per name, whatever schema version they were written with.
@@ -118,6 +134,36 @@ class TypeRegistry:
         except UndecodableEventError as cause:
             raise _undecodable_binary(_place(stored, stream), cause) from cause
 
+    def name_of(self, envelope: bytes, place: str) -> tuple[str, int]:
+        """Tell which event a binary envelope holds, and of which schema version.
+
+        Args:
+            envelope: It begins with `BINARY`.
+            place: Where it stands, for messages.
+
+        Raises:
+            UndecodableEventError: Its schema is unknown, or not one of an event.
+        """
+        try:
+            return self._required(envelope).name_of(envelope)
+        except UndecodableEventError as cause:
+            raise _undecodable_binary(place, cause) from cause
+
+    def read_record(self, value: bytes, place: str) -> JsonObject:
+        """Decode a binary value of any schema into the JSON object that it stands for.
+
+        Args:
+            value: It begins with `BINARY`.
+            place: Where it stands, for messages.
+
+        Raises:
+            UndecodableEventError: Its schema is unknown or no record, or the bytes are damaged.
+        """
+        try:
+            return self._required(value).read_record(value)[1]
+        except UndecodableEventError as cause:
+            raise _undecodable_binary(place, cause) from cause
+
     def _decode_binary(self, stored: StoredEvent | StreamEvent, stream: str) -> Event:
         envelope = stored.envelope
         try:
@@ -130,7 +176,7 @@ class TypeRegistry:
             return self._binary
         message = (
             f"it is Avro of the registry's schema {int.from_bytes(envelope[1:5])}, and this store has no registry: "
-            'open it with EventStore(..., codec=AvroCodec("http://registry"))'
+            'open it with EventStore(..., codec=AvroCodec("http://registry")), or KafkaSource(..., codec=AvroCodec(...)) for an inbox'
         )
         raise UndecodableEventError(message)
 

@@ -3,5 +3,6 @@
 from eventstore.kafka.connection import Connection
 from eventstore.kafka.log import KafkaLog
 from eventstore.kafka.options import KafkaOptions
+from eventstore.kafka.source import KafkaSource
 
-__all__ = ["Connection", "KafkaLog", "KafkaOptions"]
+__all__ = ["Connection", "KafkaLog", "KafkaOptions", "KafkaSource"]

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Thread
 from typing import Final, Protocol, TypeAlias
 
@@ -36,6 +36,7 @@ class GroupSettings:
         session_seconds: After this long without a sign of life another process takes over.
         drain_seconds: How long a hand-over may take.
         member: A name that stays the same when this process restarts, so that a quick restart moves nothing; or None.
+        consumer: Further settings of its members' clients.
     """
 
     group: str
@@ -43,6 +44,7 @@ class GroupSettings:
     session_seconds: float
     drain_seconds: float
     member: str | None
+    consumer: Mapping[str, object] = field(default_factory=dict[str, object])
 
 
 class Role(Protocol):
@@ -92,6 +94,7 @@ class Membership:
             "auto.offset.reset": "earliest",
             "fetch.wait.max.ms": 100,
             **({"group.instance.id": settings.member} if settings.member else {}),
+            **settings.consumer,
         }
         self._settings: Final = settings
         self._role: Final = role

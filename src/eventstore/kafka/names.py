@@ -78,6 +78,14 @@ class Names:
         """The consumer group of the processes that share some work, such as `task_board.v1`."""
         return f"{self.prefix}.{work}"
 
+    def inbox_group(self, inbox: str) -> str:
+        """The consumer group of the processes that share an inbox."""
+        return f"{self.prefix}.inbox.{inbox}"
+
+    def inbox_dead(self, inbox: str) -> str:
+        """The dead letter topic of an inbox."""
+        return f"{self.prefix}.inbox.{inbox}.dead"
+
     @property
     def all_topics(self) -> str:
         """What every topic's name begins with; rights are granted on it."""

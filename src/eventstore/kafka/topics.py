@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final, NamedTuple
 
@@ -173,17 +173,10 @@ def wanted_topics(names: Names, categories: Iterable[str], options: KafkaOptions
         options: Partitions and replication.
         brokers: How many the cluster has.
     """
-    replication = options.replication or min(_SAFE_REPLICATION, brokers)
-    in_sync = _SAFE_IN_SYNC if replication >= _SAFE_REPLICATION else 1
 
     def topic(name: str, kind: Kind, category: str, partitions: int, settings: Mapping[str, object]) -> WantedTopic:
-        common = {
-            "min.insync.replicas": in_sync,
-            "unclean.leader.election.enable": "false",
-            "message.timestamp.type": "LogAppendTime",
-        }
-        written = {setting: str(value) for setting, value in (common | dict(settings)).items()}
-        return WantedTopic(name, kind, category, partitions, replication, written)
+        shape = WantedTopic(name, kind, category, partitions, 0, {})
+        return _as_safe_as_can_be(shape, settings, options, brokers)
 
     wanted = [topic(names.replies, Kind.REPLIES, "", _REPLY_PARTITIONS, _REPLIES)]
     for category in categories:
@@ -193,6 +186,25 @@ def wanted_topics(names: Names, categories: Iterable[str], options: KafkaOptions
             topic(names.dead(category), Kind.DEAD, category, 1, _DEAD),
         ]
     return wanted
+
+
+def inbox_dead_topic(names: Names, inbox: str, options: KafkaOptions, brokers: int) -> WantedTopic:
+    """Give the dead letter topic of an inbox: one partition, so that what settles a letter stands behind it."""
+    shape = WantedTopic(names.inbox_dead(inbox), Kind.DEAD, "", 1, 0, {})
+    return _as_safe_as_can_be(shape, _DEAD, options, brokers)
+
+
+def _as_safe_as_can_be(
+    shape: WantedTopic, settings: Mapping[str, object], options: KafkaOptions, brokers: int
+) -> WantedTopic:
+    replication = options.replication or min(_SAFE_REPLICATION, brokers)
+    common = {
+        "min.insync.replicas": _SAFE_IN_SYNC if replication >= _SAFE_REPLICATION else 1,
+        "unclean.leader.election.enable": "false",
+        "message.timestamp.type": "LogAppendTime",
+    }
+    written = {setting: str(value) for setting, value in (common | dict(settings)).items()}
+    return replace(shape, replication=replication, settings=written)
 
 
 def scratch_topic(name: str, brokers: int) -> WantedTopic:

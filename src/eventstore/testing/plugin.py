@@ -74,6 +74,15 @@ def schema_registry_url() -> Generator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def connect_installation() -> object:
+    """Give what `ConnectWorker` needs to start, or skip the test."""
+    from eventstore.testing.connect import find_connect  # noqa: PLC0415
+
+    with _skip_if_missing():
+        return find_connect()
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Fetch the servers, which takes minutes on a slow line, before the first test's time runs."""
     wanted: set[str] = {name for item in session.items for name in getattr(item, "fixturenames", ())}
@@ -85,6 +94,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if wanted & {"kafka_bootstrap", "kafka_installation"}:
         with suppress(EventStoreError):
             _fetch_broker(wanted)
+    if "connect_installation" in wanted:
+        from eventstore.testing.connect import find_connect  # noqa: PLC0415
+
+        with suppress(EventStoreError):
+            find_connect()
     if "schema_registry_url" in wanted and not os.environ.get("SCHEMA_REGISTRY_URL"):
         from eventstore.testing.registry import find_registry  # noqa: PLC0415
 

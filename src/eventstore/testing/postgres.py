@@ -78,7 +78,8 @@ class PostgresServer:
     """One throwaway server on a Unix socket, of which nothing remains after `stop`.
 
     It is also gone when the process that started it is, even by `kill -9`. It trusts everybody who can open its
-    socket and does not sync to disk: what was committed survives `kill`, but would not survive a power cut.
+    socket, wants a password from whoever comes over the network (settings `listen_addresses` and `port`), and does not
+    sync to disk: what was committed survives `kill`, but would not survive a power cut.
     """
 
     def __init__(self, binaries: Path, settings: Mapping[str, str]) -> None:
@@ -113,7 +114,8 @@ class PostgresServer:
     @property
     def url(self) -> str:
         """The SQLAlchemy URL of its database `postgres`; the same after `restart`."""
-        return f"postgresql+asyncpg://postgres@/postgres?host={self._directory}"
+        port = f"&port={self._settings['port']}" if "port" in self._settings else ""
+        return f"postgresql+asyncpg://postgres@/postgres?host={self._directory}{port}"
 
     @property
     def directory(self) -> Path:
@@ -178,7 +180,14 @@ class PostgresServer:
     def _create(self) -> None:
         if self._account is not None and not open_to_everyone(self._binaries / "postgres"):
             self._binaries = copy_for(self._account, self._binaries, self._directory / "installation")
-        arguments = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"]
+        arguments = [
+            "--username=postgres",
+            "--auth-local=trust",
+            "--auth-host=scram-sha-256",
+            "--encoding=UTF8",
+            "--no-locale",
+            "--no-sync",
+        ]
         self._process = self._run("initdb", *arguments, "-D", str(self._directory / "data"))
         if self._process.wait() != 0:
             raise self._failure("could not be initialised")
