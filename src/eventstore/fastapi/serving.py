@@ -90,7 +90,8 @@ def lifespan(
     return opened
 
 
-def edge_of(request: Request) -> Edge:
+# Both are coroutines, though they await nothing: FastAPI calls functions in threads.
+async def edge_of(request: Request) -> Edge:
     """Give what the endpoints share.
 
     Raises:
@@ -103,9 +104,9 @@ def edge_of(request: Request) -> Edge:
     return cast("Edge", found)
 
 
-def open_store(request: Request) -> EventStore:
+async def open_store(request: Request) -> EventStore:
     """Give the open store; see `OpenStore`."""
-    return edge_of(request).store
+    return (await edge_of(request)).store
 
 
 OpenStore: TypeAlias = Annotated[EventStore, Depends(open_store)]
