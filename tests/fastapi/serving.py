@@ -139,7 +139,7 @@ async def listening_to(
     async with service.client.stream("GET", path, headers=headers) as response:
         assert response.status_code == 200, await response.aread()
         async with aclosing(_messages(response)) as messages:
-            assert (await anext(messages)).event == "open"
+            assert (await anext(messages)).event == "begin"
             yield messages
 
 

@@ -104,6 +104,6 @@ async def test_a_worker_that_stands_still_makes_the_process_dead(tmp_path: Path)
 
 async def until(service: Service, status: int) -> httpx.Response:
     async with asyncio.timeout(10):
-        while (answer := await service.client.get("/health/live")).status_code != status:
+        while (answer := await service.client.get("/health/live")).status_code != status:  # noqa: ASYNC110 - as an orchestrator asks
             await asyncio.sleep(0.05)
     return answer

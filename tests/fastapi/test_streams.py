@@ -159,7 +159,7 @@ async def test_streams_end_when_the_service_does(tmp_path: Path) -> None:
         service.edge.end_streams()
         async with asyncio.timeout(2):
             for stream in streams:
-                assert "event: open" in (await stream.aread()).decode()
+                assert "event: begin" in (await stream.aread()).decode()
         refused = await service.client.get("/events/task")
         assert (refused.status_code, refused.json()["type"]) == (503, "urn:eventstore:closing")
 

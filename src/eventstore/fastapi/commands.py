@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Path, Request, Response
+from fastapi import APIRouter, Body, Request, Response
 from fastapi.responses import JSONResponse
 
 from eventstore.core.aggregates import Aggregate, missing_decider, write_snapshot
 from eventstore.core.commands import Command
 from eventstore.core.errors import ConfigurationError
-from eventstore.core.streams import MAX_ID_BYTES, StreamId, stream_id
+from eventstore.core.streams import StreamId, stream_id
 from eventstore.fastapi import headers
 from eventstore.fastapi.outcomes import (
     Outcome,
@@ -26,12 +26,11 @@ from eventstore.fastapi.outcomes import (
 )
 from eventstore.fastapi.positions import POSITION, remember
 from eventstore.fastapi.problems import Meaning, RefusedError, responses
-from eventstore.fastapi.serving import OpenEdge, OpenStore
+from eventstore.fastapi.serving import AggregateId, OpenEdge, OpenStore
 from eventstore.store import EventStore
 
 _NOT_FOUND: Final = Meaning(404, "not-found", "There is none")
 _WORDS: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-_AggregateId = Annotated[str, Path(description="The id.", min_length=1, max_length=MAX_ID_BYTES)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +134,7 @@ def _endpoint(aggregate: type[Aggregate], command: type[Command], rules: Rules) 
         return response
 
     execute.__annotations__.update(
-        request=Request, edge=OpenEdge, aggregate_id=_AggregateId, command=Annotated[command, Body()]
+        request=Request, edge=OpenEdge, aggregate_id=AggregateId, command=Annotated[command, Body()]
     )
     if not any(field.is_required() for field in command.model_fields.values()):
         execute.__defaults__ = (command(),)  # without fields to fill in, no body is needed
@@ -145,19 +144,26 @@ def _endpoint(aggregate: type[Aggregate], command: type[Command], rules: Rules) 
 def _conditions(rules: Rules) -> list[dict[str, Any]]:
     """Describe the headers, which are read by hand: FastAPI would take away what tells one mistake from another."""
     key = "Makes a repeat harmless: the first outcome comes back. A new UUID for every command, or any text."
+    version = "Only at this version: the `ETag` that was read, in quotes; `*` for any."
     described = [
-        ("If-Match", "Only at this version: the `ETag` that was read, in quotes; `*` for any.", False),
-        ("If-None-Match", "`*`: only if there is none yet.", False),
-        (headers.IDEMPOTENCY_KEY, key, rules.key_required),
+        ("If-Match", version, r'^(\*|"[0-9]{1,18}")$', False),
+        ("If-None-Match", "`*`: only if there is none yet.", r"^\*$", False),
+        (headers.IDEMPOTENCY_KEY, key, r"^[!#-~]{1,255}$", rules.key_required),
     ]
     return [
-        {"name": name, "in": "header", "required": required, "schema": {"type": "string"}, "description": text}
-        for name, text, required in described
+        {
+            "name": name,
+            "in": "header",
+            "required": required,
+            "schema": {"type": "string", "pattern": pattern},
+            "description": text,
+        }
+        for name, text, pattern, required in described
     ]
 
 
 def _add_state(router: APIRouter, aggregate: type[Aggregate]) -> None:
-    async def state(request: Request, store: OpenStore, aggregate_id: _AggregateId) -> Response:
+    async def state(request: Request, store: OpenStore, aggregate_id: AggregateId) -> Response:
         found = await store.load(aggregate, aggregate_id)
         if not found.exists:
             raise RefusedError(_NOT_FOUND, f"there is no {aggregate.category} with this id")
@@ -166,7 +172,7 @@ def _add_state(router: APIRouter, aggregate: type[Aggregate]) -> None:
             return Response(status_code=304, headers=sent)
         return Response(write_snapshot(found), 200, sent, "application/json")
 
-    state.__annotations__.update(request=Request, store=OpenStore, aggregate_id=_AggregateId)
+    state.__annotations__.update(request=Request, store=OpenStore, aggregate_id=AggregateId)
     router.add_api_route(
         "/{aggregate_id}",
         state,
@@ -180,10 +186,10 @@ def _add_state(router: APIRouter, aggregate: type[Aggregate]) -> None:
 
 
 def _add_outcome(router: APIRouter, aggregate: type[Aggregate]) -> None:
-    async def outcome(store: OpenStore, aggregate_id: _AggregateId, command_id: UUID) -> Outcome:
+    async def outcome(store: OpenStore, aggregate_id: AggregateId, command_id: UUID) -> Outcome:
         return await _outcome(store, aggregate, stream_id(aggregate.category, aggregate_id), command_id)
 
-    outcome.__annotations__.update(store=OpenStore, aggregate_id=_AggregateId, command_id=UUID)
+    outcome.__annotations__.update(store=OpenStore, aggregate_id=AggregateId, command_id=UUID)
     router.add_api_route(
         "/{aggregate_id}/commands/{command_id}",
         outcome,

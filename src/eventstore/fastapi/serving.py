@@ -6,11 +6,12 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Annotated, Any, Final, TypeAlias, cast
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import Depends, FastAPI, Path, Request
 
 from eventstore.application import ReadModelClass
 from eventstore.core.errors import ConfigurationError
 from eventstore.core.projections import Projection
+from eventstore.core.streams import MAX_ID_BYTES
 from eventstore.fastapi.describing import Descriptions
 from eventstore.fastapi.feed import Feed
 from eventstore.fastapi.positions import Positions
@@ -19,6 +20,18 @@ from eventstore.fastapi.shutdown import told_of_shutdown
 from eventstore.store import EventStore
 
 _STATE: Final = "eventstore"
+
+AggregateId: TypeAlias = Annotated[
+    str,
+    Path(
+        description="The aggregate's id.",
+        min_length=1,
+        max_length=MAX_ID_BYTES,
+        # Only described: what is refused is refused by the store, in its words.
+        json_schema_extra={"pattern": "^[A-Za-z0-9._~:@+-]+$"},
+    ),
+]
+"""An aggregate's id in a path."""
 
 Lifespan: TypeAlias = Callable[[FastAPI], AbstractAsyncContextManager[Mapping[str, Any]]]
 

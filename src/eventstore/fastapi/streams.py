@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Annotated, Any, Final, NamedTuple
 
-from fastapi import APIRouter, Depends, Header, Path
+from fastapi import APIRouter, Depends, Header
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic_core import to_json
 
@@ -14,17 +14,17 @@ from eventstore.core.aggregates import Aggregate
 from eventstore.core.projections import Projection
 from eventstore.core.records import Partition, StoredEvent, Token
 from eventstore.core.rows import Key, Row
-from eventstore.core.streams import MAX_ID_BYTES, stream_id
+from eventstore.core.streams import stream_id
 from eventstore.fastapi.feed import Mailbox, from_log
 from eventstore.fastapi.problems import RefusedError, misunderstood, responses
 from eventstore.fastapi.row_changes import RowChanges
-from eventstore.fastapi.serving import Edge, OpenEdge
+from eventstore.fastapi.serving import AggregateId, Edge, OpenEdge
 from eventstore.ports import StreamQuery
 
 _INVALID: Final = misunderstood("invalid-event-id")
 _PAGE: Final = 500
 CHANGED: Final = "changed"
-OPEN: Final = "open"
+BEGIN: Final = "begin"
 """The first message of every stream: its id is where it begins, so that a client that lost it at once can resume."""
 
 LastEventId = Annotated[
@@ -54,7 +54,7 @@ def event_router(aggregate: type[Aggregate], *, prefix: str | None = None) -> AP
 def _add_stream(router: APIRouter, aggregate: type[Aggregate]) -> None:
     async def beginning(
         edge: OpenEdge,
-        aggregate_id: Annotated[str, Path(min_length=1, max_length=MAX_ID_BYTES)],
+        aggregate_id: AggregateId,
         last_event_id: LastEventId = None,
     ) -> _StreamBeginning:
         name = str(stream_id(aggregate.category, aggregate_id))
@@ -73,7 +73,7 @@ def _add_stream(router: APIRouter, aggregate: type[Aggregate]) -> None:
     events.__annotations__.update(begin=Annotated[Any, Depends(beginning)])
     beginning.__annotations__.update(
         edge=OpenEdge,
-        aggregate_id=Annotated[str, Path(min_length=1, max_length=MAX_ID_BYTES)],
+        aggregate_id=AggregateId,
         last_event_id=LastEventId,
     )
     _add(router, "/{aggregate_id}", events, f"stream_{aggregate.category}", f"Events of one {aggregate.category}")
@@ -235,4 +235,4 @@ async def _category(begin: _LogBeginning, category: str) -> AsyncGenerator[Serve
 
 
 def _opening(event_id: str) -> ServerSentEvent:
-    return ServerSentEvent(event=OPEN, id=event_id, raw_data="{}")
+    return ServerSentEvent(event=BEGIN, id=event_id, raw_data="{}")
