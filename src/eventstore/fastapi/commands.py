@@ -9,7 +9,6 @@ from typing import Annotated, Any, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Body, Request, Response
-from fastapi.responses import JSONResponse
 
 from eventstore.core.aggregates import Aggregate, missing_decider, write_snapshot
 from eventstore.core.commands import Command
@@ -26,7 +25,7 @@ from eventstore.fastapi.outcomes import (
 )
 from eventstore.fastapi.positions import POSITION, remember
 from eventstore.fastapi.problems import Meaning, RefusedError, responses
-from eventstore.fastapi.serving import AggregateId, OpenEdge, OpenStore
+from eventstore.fastapi.serving import AggregateId, OpenStore, edge_of
 from eventstore.store import EventStore
 
 _NOT_FOUND: Final = Meaning(404, "not-found", "There is none")
@@ -88,7 +87,7 @@ def _add_command(router: APIRouter, aggregate: type[Aggregate], command: type[Co
         f"/{{aggregate_id}}/commands/{words}",
         _endpoint(aggregate, command, rules),
         methods=["POST"],
-        name=_status_name(aggregate).replace("outcome", words),
+        name=words,
         operation_id=words.replace("-", "_"),
         summary=words.replace("-", " ").capitalize(),
         description=command.__doc__ or decider.__doc__ or "",
@@ -103,7 +102,8 @@ def _add_command(router: APIRouter, aggregate: type[Aggregate], command: type[Co
 
 
 def _endpoint(aggregate: type[Aggregate], command: type[Command], rules: Rules) -> Callable[..., Awaitable[Response]]:
-    async def execute(request: Request, edge: OpenEdge, aggregate_id: str, command: Command) -> Response:
+    async def execute(request: Request, aggregate_id: str, command: Command) -> Response:
+        edge = await edge_of(request)
         stream = stream_id(aggregate.category, aggregate_id)
         key = headers.command_id(request, stream, required=rules.key_required)
         conditions = headers.preconditions(request, required=rules.version_required)
@@ -111,8 +111,9 @@ def _endpoint(aggregate: type[Aggregate], command: type[Command], rules: Rules) 
         refuse_unstorable(command)
         # Made here, so that the link to its outcome is known before there is one.
         command_id = key or edge.store.settings.environment.new_id()
-        link = request.url_for(_status_name(aggregate), aggregate_id=aggregate_id, command_id=str(command_id)).path
-        request.state.eventstore_status_link = link
+        # Put together by hand: looking routes up would take as long as the command. An id needs no quoting.
+        path: str = request.scope["path"].rsplit("/", 2)[0]
+        request.state.eventstore_status_link = f"{path}/commands/{command_id}"
         meant = None if key is None else intent(command_id, stream, command)
         committed = await edge.store.execute(
             aggregate, aggregate_id, command, expected_version=expected, command_id=command_id, caused_by=meant
@@ -122,20 +123,15 @@ def _endpoint(aggregate: type[Aggregate], command: type[Command], rules: Rules) 
             outcome = await refuse_other_intent(edge.store, aggregate, stream, outcome, meant)
         edge.positions.learn(committed.token)
         is_new = bool(outcome.events) and outcome.version == len(outcome.events)
-        response = JSONResponse(
-            outcome.model_dump(mode="json"),
-            201 if is_new else 200,
-            {"ETag": headers.etag(committed.version), POSITION: str(committed.token)},
-        )
+        sent = {"ETag": headers.etag(committed.version), POSITION: outcome.position}
+        response = Response(outcome.model_dump_json(), 201 if is_new else 200, sent, "application/json")
         if is_new:
-            response.headers["Location"] = request.url_for(_state_name(aggregate), aggregate_id=aggregate_id).path
+            response.headers["Location"] = path
         if rules.cookie and committed.token.positions:
             await remember(request, response, edge.positions, committed.token)
         return response
 
-    execute.__annotations__.update(
-        request=Request, edge=OpenEdge, aggregate_id=AggregateId, command=Annotated[command, Body()]
-    )
+    execute.__annotations__.update(request=Request, aggregate_id=AggregateId, command=Annotated[command, Body()])
     if not any(field.is_required() for field in command.model_fields.values()):
         execute.__defaults__ = (command(),)  # without fields to fill in, no body is needed
     return execute
@@ -176,7 +172,7 @@ def _add_state(router: APIRouter, aggregate: type[Aggregate]) -> None:
     router.add_api_route(
         "/{aggregate_id}",
         state,
-        name=_state_name(aggregate),
+        name=f"get_{aggregate.category}",
         operation_id=f"get_{aggregate.category}",
         summary=f"Get a {aggregate.category}",
         description=aggregate.__doc__ or "",
@@ -193,7 +189,7 @@ def _add_outcome(router: APIRouter, aggregate: type[Aggregate]) -> None:
     router.add_api_route(
         "/{aggregate_id}/commands/{command_id}",
         outcome,
-        name=_status_name(aggregate),
+        name=f"get_{aggregate.category}_command",
         operation_id=f"get_{aggregate.category}_command",
         summary="Tell what became of a command",
         description="A command without events leaves no trace: it counts as not found, and may be repeated.",
@@ -208,11 +204,3 @@ async def _outcome(store: EventStore, aggregate: type[Aggregate], stream: Stream
         detail = "nothing of this command is in the log now; to be sure of it, repeat it with the same Idempotency-Key"
         raise RefusedError(_NOT_FOUND, detail, {"Retry-After": "1"})
     return found
-
-
-def _state_name(aggregate: type[Aggregate]) -> str:
-    return f"eventstore-{aggregate.category}-state"
-
-
-def _status_name(aggregate: type[Aggregate]) -> str:
-    return f"eventstore-{aggregate.category}-outcome"
