@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from eventstore import EventStore, Recorded, Settings, SqliteLog, SqlProjection, projects
 from eventstore.fastapi import health_router, install, lifespan
+from eventstore.ports.log import LogCondition
 from eventstore.testing.faults import FaultyLog
 from eventstore.testing.memory import MemoryLog
 from examples.task_domain.aggregates import Task
@@ -64,18 +65,18 @@ async def test_a_read_model_too_far_behind_makes_it_unready(tmp_path: Path) -> N
         assert (await service.client.get("/health/live")).status_code == 200
 
 
-class Unserved(MemoryLog):
-    """A log with a partition that is owned but not served yet."""
+class Claiming(MemoryLog):
+    """A log of which this process owns partitions, two of them not served yet."""
 
     @property
-    def unserved(self) -> tuple[str, ...]:
-        return ("p1",)
+    def condition(self) -> LogCondition:  # type: ignore[override]
+        return LogCondition({"serving": 3, "claiming": 1, "restoring": 1}, 0, 0, 0)
 
 
 async def test_an_owned_partition_that_is_not_served_makes_it_unready(tmp_path: Path) -> None:
-    async with asked(application(lambda: store_on(Unserved(), tmp_path))) as service:
+    async with asked(application(lambda: store_on(Claiming(), tmp_path))) as service:
         answer = await service.client.get("/health/ready")
-        assert (answer.status_code, answer.json()["failing"]) == (503, ["partition p1 is not served yet"])
+        assert (answer.status_code, answer.json()["failing"]) == (503, ["2 owned partitions are not served yet"])
 
 
 async def test_a_worker_that_stands_still_makes_the_process_dead(tmp_path: Path) -> None:
