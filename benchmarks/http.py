@@ -85,7 +85,7 @@ async def service(directory: Path) -> AsyncGenerator[int]:
         port: int = probe.getsockname()[1]
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "uvicorn", "--factory", "benchmarks.http:application", "--port", str(port)),
-        *("--log-level", "warning", "--no-access-log"),
+        *("--log-level", "warning", "--no-access-log", "--timeout-keep-alive", "60"),
         stdout=asyncio.subprocess.DEVNULL,
         env={**os.environ, "TASKS_DB": str(directory / "tasks.db")},
     )
