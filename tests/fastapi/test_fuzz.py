@@ -39,7 +39,7 @@ def fuzz(process: Process, *options: str) -> int:
 @pytest.mark.timeout(60)  # a process is started twice
 def test_no_request_makes_the_service_fail(process: Process) -> None:
     assert (
-        fuzz(process, "--phases", "coverage,fuzzing", "--max-examples", "10", "--max-time", "20", "--seed", "7") > 100
+        fuzz(process, "--phases", "coverage,fuzzing", "--max-examples", "10", "--max-time", "12", "--seed", "7") > 100
     )
 
 

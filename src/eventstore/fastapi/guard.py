@@ -59,10 +59,13 @@ class Guard:
         elif b"%00" in scope["query_string"] or "\0" in scope["path"]:
             await problem(_NUL)(scope, receive, send)
         else:
-            patient = _PatientSend(send, self._send_seconds)
+            patience = asyncio.timeout(None)
             try:
-                await self._app(scope, self._counted(receive), patient)
-            except _NobodyTakesItError:
+                async with patience:
+                    await self._app(scope, self._counted(receive), _PatientSend(send, patience, self._send_seconds))
+            except TimeoutError:
+                if not patience.expired():
+                    raise
                 # The server closes the connection: the answer is not complete.
                 _LOGGER.info("a client took no events for %g s and was let go", self._send_seconds)
 
@@ -84,15 +87,12 @@ class Guard:
         return counted
 
 
-class _NobodyTakesItError(Exception):
-    """A client did not take what was sent to it."""
-
-
 class _PatientSend:
-    """Sends; parts of an event stream only for so long."""
+    """Sends, and starts a clock meanwhile that ends the whole answer; only for event streams, which have no end."""
 
-    def __init__(self, send: Send, seconds: float) -> None:
+    def __init__(self, send: Send, patience: asyncio.Timeout, seconds: float) -> None:
         self._send: Final = send
+        self._patience: Final = patience
         self._seconds: Final = seconds
         self._is_stream = False
 
@@ -103,8 +103,6 @@ class _PatientSend:
         if not self._is_stream:
             await self._send(message)
             return
-        try:
-            async with asyncio.timeout(self._seconds):
-                await self._send(message)
-        except TimeoutError:
-            raise _NobodyTakesItError from None
+        self._patience.reschedule(asyncio.get_running_loop().time() + self._seconds)
+        await self._send(message)
+        self._patience.reschedule(None)
