@@ -5,7 +5,7 @@ RUN    := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 PYTEST := $(RUN) -m pytest
 
-.PHONY: demo demo-kafka test check docs errors bench campaign campaign-kafka lock clean setup
+.PHONY: demo demo-kafka service test check docs errors bench campaign campaign-kafka lock clean setup
 .DEFAULT_GOAL := test
 
 setup: $(STAMP)
@@ -23,8 +23,11 @@ demo: $(STAMP)  ## the main job: the task domain on the embedded log
 demo-kafka: $(STAMP)  ## the same on Apache Kafka, with three worker processes
 	@$(RUN) -m examples.task_domain --kafka
 
+service: $(STAMP)  ## the task domain as a web service with a page; PORT=8000
+	@$(RUN) -m examples.task_service --port $(or $(PORT),8000)
+
 test: $(STAMP)  ## every test but the campaigns, and at least 95 % coverage of each package that must not fail
-	$(RUN) -m coverage run -m pytest --durations=10  # from the start: the plug-in imports the package early
+	$(RUN) -m coverage run -m pytest -rs --durations=10  # from the start: the plug-in imports the package early
 	@for package in core write read sqlite; do $(RUN) -m coverage report --include="src/eventstore/$$package/*" --fail-under=95 || exit 1; done
 
 check: $(STAMP)  ## linters and type checkers

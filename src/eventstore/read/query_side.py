@@ -46,6 +46,9 @@ class QuerySide:
         environment: Clock and randomness.
         settings: Batch size and times of workers.
         owner: Names this process to others.
+
+    Attributes:
+        owner: The same.
     """
 
     def __init__(
@@ -61,7 +64,7 @@ class QuerySide:
         self._query: Final = query
         self._registry: Final = registry
         self._settings: Final = settings
-        self._owner: Final = owner
+        self.owner: Final = owner
         self._clock: Final = environment.clock
         self._progress: Final = Progress()
         self._watcher: Final = Watcher(query, self._progress, environment.clock)
@@ -82,7 +85,7 @@ class QuerySide:
     @property
     def dead_letters(self) -> DeadLetters:
         """Give access to parked events."""
-        return DeadLetters(self._surroundings, self._log, self._known, self._owner, self._settings.lease)
+        return DeadLetters(self._surroundings, self._log, self._known, self.owner, self._settings.lease)
 
     async def register(self, subscribers: Iterable[Subscriber]) -> None:
         """Make read models known to the query store; their tables exist afterwards.
@@ -110,7 +113,7 @@ class QuerySide:
         return [self._background.start(crew.run(), crew.name) for crew in crews]
 
     def _crew(self, name: str) -> Crew:
-        return Crew(self._surroundings, self._log, self._known(name), self._owner, self._settings)
+        return Crew(self._surroundings, self._log, self._known(name), self.owner, self._settings)
 
     def wake_workers(self) -> None:
         """Let halted workers try again at once, for example after their database was repaired."""
@@ -160,7 +163,7 @@ class QuerySide:
             ConfigurationError: There is no such read model.
         """
         crew = None if name in self._working else self._crew(name)
-        return Rebuild(self._surroundings, self._log, self._known(name), self._owner, self._settings.lease, crew)
+        return Rebuild(self._surroundings, self._log, self._known(name), self.owner, self._settings.lease, crew)
 
     async def plan_rebuild(self, name: str) -> RebuildPlan:
         """Tell what a rebuild of the version that this code defines will take; see `planning.plan`.

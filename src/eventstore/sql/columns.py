@@ -126,6 +126,14 @@ def column_storage(annotation: object, where: str) -> tuple[Storage, bool]:
     return storage, nullable
 
 
+def value_type(annotation: object) -> Any:
+    """Give the type of a field's values that are not None; a union of several types if there are several."""
+    plain = _unwrapped(annotation)
+    members = [_unwrapped(member) for member in get_args(plain)] if _is_union(plain) else [plain]
+    kinds = [member for member in members if member is not NoneType]
+    return kinds[0] if len(kinds) == 1 else plain
+
+
 def _unwrapped(annotation: Any) -> Any:
     while True:
         if get_origin(annotation) is Annotated:
