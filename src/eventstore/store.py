@@ -18,6 +18,7 @@ from eventstore.core.envelope import write_envelope
 from eventstore.core.errors import ConfigurationError, StoreClosedError
 from eventstore.core.processes import ProcessManager
 from eventstore.core.projections import EventAt, Projection
+from eventstore.core.publications import Publication
 from eventstore.core.reactions import Outgoing
 from eventstore.core.records import Recorded, Token
 from eventstore.core.rows import Row
@@ -48,6 +49,7 @@ class EventStore(Queries):
         aggregates: The aggregate classes.
         projections: Row and SQL projections.
         processes: Process managers.
+        publications: What `eventstore relay` publishes; the store itself does not.
         query_store: Where read models are kept: a file, a `postgresql://` URL, or an open query store's adapter.
             None for the place the log suggests: `tasks.read.db` beside `tasks.db`.
         codec: Encodes the events, and decodes what it has written, for example `AvroCodec`; JSON is always read.
@@ -65,6 +67,7 @@ class EventStore(Queries):
         aggregates: Sequence[type[Aggregate]] = (),
         projections: Sequence[ReadModelClass] = (),
         processes: Sequence[type[ProcessManager[Any]]] = (),
+        publications: Sequence[type[Publication]] = (),
         query_store: str | PathLike[str] | QueryStore | None = None,
         codec: EventCodec | None = None,
         settings: Settings | None = None,
@@ -72,7 +75,7 @@ class EventStore(Queries):
         self.log: Final = log if codec is None else PreparedLog(log, codec)
         self.codec: Final = codec
         self.settings: Final = settings or Settings()
-        self.application: Final = Application(aggregates, projections, processes, codec)
+        self.application: Final = Application(aggregates, projections, processes, publications, codec)
         if codec is not None:
             codec.declare(self.application.emitted)
         log.declare(self.application.categories)
@@ -97,6 +100,7 @@ class EventStore(Queries):
             aggregates=[*application.aggregates.values()],
             projections=application.projections,
             processes=application.processes,
+            publications=application.publications,
             query_store=self._where,
             codec=self.codec,
             settings=replace(self.settings, **changes),  # type: ignore[arg-type]
