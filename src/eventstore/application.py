@@ -107,6 +107,11 @@ class Application:
         )
         return made
 
+    @property
+    def public_topics(self) -> list[str]:
+        """The topics that publications write to, in order of their names."""
+        return sorted({topic for cls in self.publications for topic in cls.definition.topics})
+
     def publication(self, name: str) -> tuple[Publication, PublicationDefinition]:
         """Make what a relay runs, and give its definition with the categories to read.
 
