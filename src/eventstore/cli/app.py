@@ -19,6 +19,7 @@ from eventstore.cli import (
     new,
     projections,
     rebuild,
+    relay,
     topics,
     transfers,
     why,
@@ -41,6 +42,7 @@ app.command("show")(logs.show)
 app.command("tail")(logs.tail)
 app.command("erase")(logs.erase)
 app.command("worker")(projections.worker)
+app.command("relay")(relay.relay)
 app.command("rebuild")(rebuild.rebuild)
 app.command("lag")(lag.lag)
 app.command("why")(why.why)

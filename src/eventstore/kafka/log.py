@@ -10,6 +10,7 @@ from typing import Final, Self
 
 from eventstore.core.checkpoints import Failure
 from eventstore.core.errors import StoreClosedError
+from eventstore.core.publications import PublicationDefinition
 from eventstore.core.records import Partition, Snapshot, StoredEvent, StreamEvent
 from eventstore.core.streams import check_category
 from eventstore.environment import Environment
@@ -18,6 +19,7 @@ from eventstore.kafka.names import Names
 from eventstore.kafka.opening import Place, open_session
 from eventstore.kafka.options import KafkaOptions
 from eventstore.kafka.relay import Relay, open_relay
+from eventstore.kafka.relay_status import RelayStatus, relay_status
 from eventstore.kafka.relay_work import RelayWork
 from eventstore.kafka.session import Session
 from eventstore.kafka.upkeep import TopicUpkeep
@@ -124,6 +126,19 @@ class KafkaLog:
             on_halt: Called when a partition stands still.
         """
         return open_relay(self._place(work.definition.categories), work, on_halt)
+
+    async def relay_status(self, definition: PublicationDefinition, stalled_after: float) -> Sequence[RelayStatus]:
+        """Tell how far a publication is published; the log need not be open.
+
+        Args:
+            definition: The publication's, with the categories it reads.
+            stalled_after: Seconds without a move after which what is behind counts as stalled.
+
+        Raises:
+            ConfigurationError: This user may not see it.
+            LogUnavailableError: The brokers cannot be reached.
+        """
+        return await relay_status(self._place(definition.categories), definition, stalled_after)
 
     def exists(self) -> bool:
         """Tell that it is there: opening creates what is missing, or refuses to."""

@@ -20,7 +20,7 @@ _LOGGER: Final = logging.getLogger(__name__)
 _IDLE_SECONDS: Final = 1.0
 """So long a position may stay behind what was read, if nothing in between was published."""
 _MOST_BYTES: Final = 8 * 2**20
-_MOST_SECONDS: Final = 1.0
+_MOST_SECONDS: Final = 0.5
 
 
 class HaltedError(Exception):

@@ -46,21 +46,17 @@ class Feed:
         self._closed = False
         self._changed: Final = Condition()
 
-    def put(self, chunk: Chunk, seconds: float) -> bool:
-        """Take a chunk in, then wait until there is room for the next one.
-
-        Args:
-            chunk: What was read.
-            seconds: How long to wait.
-
-        Returns:
-            Whether there is room.
-        """
+    def put(self, chunk: Chunk) -> None:
+        """Take a chunk in."""
         with self._changed:
             if not self._closed:
                 self._chunks.append(chunk)
                 self._size += chunk.size
                 self._changed.notify_all()
+
+    def wait_for_room(self, seconds: float) -> bool:
+        """Return True as soon as more may be put in, or False after so many seconds."""
+        with self._changed:
             return self._changed.wait_for(lambda: self._size < self._most or self._closed, seconds)
 
     @property

@@ -110,12 +110,12 @@ class Reading:
         """Tell whoever runs the relay; see `Reader.fail`."""
         self._member.fail(error)
 
-    def take(self, messages: Sequence[Message]) -> bool:
-        """Hand over what was fetched, with a chunk of its own for each lease; tells whether there is room for more."""
+    def take(self, messages: Sequence[Message]) -> None:
+        """Hand over what was fetched, with a chunk of its own for each lease."""
         rule, first, handled = self.rule, self.first, self._handled
         if rule is None:
-            return True
-        skipped, has_room = rule.skipped, True
+            return
+        skipped = rule.skipped
         events: list[StoredEvent] = []
         offset = 0
         for message in messages:
@@ -123,19 +123,18 @@ class Reading:
             event = rule.read(offset, message.key(), message.value(), headers_of(message))
             if rule.lease != lease:
                 if events:
-                    self.lane.feed.put(Chunk(events, offset, lease), 0)
+                    self.lane.feed.put(Chunk(events, offset, lease))
                 events = []
             # The record of an erasure gives the event it erased, which was published, or will not be.
             if event is not None and not event.erased and event.offset >= first and event.event_type in handled:
                 events.append(event)
         if offset + 1 > first:
-            has_room = self.lane.feed.put(Chunk(events, offset + 1, rule.lease), _ROOM_SECONDS)
+            self.lane.feed.put(Chunk(events, offset + 1, rule.lease))
         if rule.skipped > skipped:
             _LOGGER.warning(
                 "%s: %d records so far that no reader counts, the newest before offset %d: late writes of a former "
                 "owner, or somebody else's", self.partition, rule.skipped, offset + 1
             )  # fmt: skip
-        return has_room
 
 
 class RelayMember:
@@ -196,10 +195,7 @@ class RelayMember:
 
     def attend(self, consumer: Consumer) -> None:
         """Poll, and hand over what came; see `Role.attend`."""
-        with suppress(Empty):
-            while True:
-                self._commands.get_nowait()(consumer)
-        self.group = consumer.consumer_group_metadata()
+        self._keep_up(consumer)
         self._resume(consumer)
         first = consumer.poll(_POLL_SECONDS)
         if first is None:
@@ -212,10 +208,25 @@ class RelayMember:
             else:
                 fetched.setdefault((message.topic() or "", message.partition() or 0), []).append(message)
         for place, messages in fetched.items():
-            reading = self._readings.get(place)
-            if reading is not None and not reading.take(messages):
-                consumer.pause([TopicPartition(*place)])
-                reading.paused = True
+            if (reading := self._readings.get(place)) is not None:
+                reading.take(messages)
+        self._wait_for_room(consumer)
+
+    def _keep_up(self, consumer: Consumer) -> None:
+        """Do what lanes want done, and know the newest generation: transactions of an older one are refused."""
+        with suppress(Empty):
+            while True:
+                self._commands.get_nowait()(consumer)
+        self.group = consumer.consumer_group_metadata()
+
+    def _wait_for_room(self, consumer: Consumer) -> None:
+        deadline = time.monotonic() + _ROOM_SECONDS
+        for reading in self._readings.values():
+            while not (reading.paused or reading.lane.feed.wait_for_room(_POLL_SECONDS)):
+                self._keep_up(consumer)
+                if time.monotonic() > deadline:
+                    consumer.pause([TopicPartition(*reading.place)])
+                    reading.paused = True
 
     def _resume(self, consumer: Consumer) -> None:
         for reading in self._readings.values():

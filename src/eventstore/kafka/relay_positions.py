@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeAlias
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from pydantic import BaseModel, ValidationError
 
@@ -93,6 +93,7 @@ class Positions:
     """
 
     def __init__(self, connection: Mapping[str, str], group: str) -> None:
+        self._connection: Final = connection
         self._group: Final = group
         # Kept as long as this object: the client must outlive its futures.
         self._admin: Final = AdminClient(dict(connection), logger=_LOGGER)
@@ -117,3 +118,22 @@ class Positions:
             if partition.error is not None:
                 raise refusal_of(partition.error, doing)
         return {(each.topic, each.partition): _position(each) for each in found if each.offset >= 0}
+
+    def ends(self, places: Sequence[Place]) -> Mapping[Place, int]:
+        """Give one past the newest offset of partitions.
+
+        Raises:
+            ConfigurationError: This user may not see them.
+            LogUnavailableError: They cannot be had now.
+        """
+        settings: dict[str, Any] = {**self._connection, "group.id": "eventstore-relay-status-never-joins"}
+        consumer = Consumer(settings, logger=_LOGGER)
+        try:
+            return {
+                place: consumer.get_watermark_offsets(TopicPartition(*place), _REQUEST_SECONDS, cached=False)[1]
+                for place in places
+            }
+        except KafkaException as error:
+            raise refusal_of(error.args[0], "the ends of the events topics cannot be seen") from error
+        finally:
+            consumer.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
@@ -61,6 +62,7 @@ class Transactions:
             "partitioner": "murmur2_random",
             "message.max.bytes": _MOST_BYTES,
             "error_cb": self._note,
+            "log_level": 2,  # what goes wrong with a transaction is said by whoever runs it
         }
         self._producer: Producer | None = None
         self._begun = False
@@ -110,17 +112,18 @@ class Transactions:
         """
         producer = self._begin()
         deadline = time.monotonic() + TRANSACTION_SECONDS
-        while True:
-            try:
-                producer.produce(record.topic, record.value, record.key, headers=record.headers)
-            except BufferError as full:
-                if time.monotonic() > deadline:
-                    raise TransactionError(KafkaError(KafkaError._QUEUE_FULL)) from full  # noqa: SLF001
-                producer.poll(_SLICE_SECONDS)
-            except KafkaException as failure:
-                raise TransactionError(failure.args[0]) from failure
-            else:
-                return
+        try:
+            while True:
+                try:
+                    producer.produce(record.topic, record.value, record.key, headers=record.headers)
+                except BufferError as full:
+                    if time.monotonic() > deadline:
+                        raise TransactionError(KafkaError(KafkaError._QUEUE_FULL)) from full  # noqa: SLF001
+                    producer.poll(_SLICE_SECONDS)
+                else:
+                    return
+        except KafkaException as failure:
+            raise TransactionError(failure.args[0]) from failure
 
     def commit(self, position: TopicPartition, group: object) -> None:
         """Commit the transaction together with a position; with no record before, of the position alone.
@@ -163,8 +166,9 @@ class Transactions:
         """Be without a producer; a transaction that is open is aborted by the next one, here or elsewhere."""
         producer, self._producer, self._begun = self._producer, None, False
         if producer is not None:
-            producer.purge()
-            producer.poll(0)
+            with suppress(KafkaException):  # it says once more why it failed
+                producer.purge()
+                producer.poll(0)
 
     def _begin(self) -> Producer:
         assert self._producer is not None  # noqa: S101 - opened before

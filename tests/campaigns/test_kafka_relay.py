@@ -1,0 +1,286 @@
+"""Relays and brokers are killed; readers of committed data see each event once and in order, others see aborted ones."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import sys
+import time
+from collections import Counter as Tally
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from eventstore.core.errors import EventStoreError
+from eventstore.core.ids import derived_id, event_id
+from eventstore.kafka import KafkaLog
+from eventstore.ports import NewEvent, StreamCommit
+from eventstore.testing.kafka import KafkaCluster
+from tests.campaigns.kafka_judge import read_topic
+from tests.campaigns.relay_judge import expected_versions, read_public, violations
+from tests.campaigns.relays import MILESTONE, Place
+
+pytestmark = pytest.mark.kafka
+STREAMS = 200
+SIZE = 50
+MEMBERS = 3
+
+
+@dataclass
+class Crew:
+    """Relay processes, and what was done to them."""
+
+    nursery: asyncio.subprocess.Process
+    place: Place
+    chance: random.Random
+    pids: list[int] = field(default_factory=list)
+    done: Tally[str] = field(default_factory=Tally)
+    waking: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def start(self) -> int:
+        assert self.nursery.stdin is not None
+        assert self.nursery.stdout is not None
+        self.nursery.stdin.write(b"start\n")
+        pid = int(await self.nursery.stdout.readline())
+        self.pids.append(pid)
+        return pid
+
+    async def kill(self) -> None:
+        """One dies at once, and another one is started."""
+        os.kill(self.pids.pop(self.chance.randrange(len(self.pids))), signal.SIGKILL)
+        await self.start()
+
+    async def pause(self) -> None:
+        """One stands still until the others have its partitions, then goes on for a while, and is killed then."""
+        pid = self.pids.pop(self.chance.randrange(len(self.pids)))
+        os.kill(pid, signal.SIGSTOP)
+        await self.start()
+
+        async def wake() -> None:
+            await asyncio.sleep(self.place.session_seconds + self.chance.uniform(0.5, 2))
+            os.kill(pid, signal.SIGCONT)
+            await asyncio.sleep(self.chance.uniform(0.5, 3))
+            os.kill(pid, signal.SIGKILL)
+
+        self.waking.add(asyncio.create_task(wake()))
+
+    async def rebalance(self) -> None:
+        """One joins and another one leaves in order, before the group has come to rest."""
+        await self.start()
+        os.kill(self.pids.pop(0), signal.SIGTERM)
+
+    async def disturb(self, kills: int) -> None:
+        """Kill so many, and pause and rebalance a quarter as many each, in random order."""
+        kinds = [*[self.kill] * kills, *[self.pause] * (kills // 4), *[self.rebalance] * (kills // 4)]
+        self.chance.shuffle(kinds)
+        for kind in kinds:
+            await kind()
+            self.done[kind.__name__] += 1
+            # Mostly longer than a session, so that there is something to kill in the middle of.
+            await asyncio.sleep(self.chance.uniform(0.2, 2 * self.place.session_seconds))
+        await asyncio.gather(*self.waking)
+
+    async def stop(self) -> None:
+        """End all in order, and wait until they have."""
+        for pid in self.pids:
+            os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + 40
+        while any(Path(f"/proc/{pid}").exists() for pid in self.pids):
+            assert time.monotonic() < deadline, "a relay does not stop"
+            await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def crew_on(place: Place, seed: int) -> AsyncGenerator[Crew]:
+    nursery = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.campaigns.relays", json.dumps(asdict(place)), place.directory,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    crew = Crew(nursery, place, random.Random(seed))
+    try:
+        for _ in range(MEMBERS):
+            await crew.start()
+        yield crew
+    finally:
+        for task in crew.waking:
+            task.cancel()
+        assert nursery.stdin is not None
+        nursery.stdin.close()
+        await nursery.wait()
+
+
+def commits_of(round_: int) -> list[StreamCommit]:
+    """Give the next commands, one of `SIZE` events for each stream."""
+    commits: list[StreamCommit] = []
+    for number in range(STREAMS):
+        command = derived_id(uuid4(), "command")
+        metadata = f'{{"correlation_id":"{command}","causation_id":"{command}"}}'
+        events: list[NewEvent] = []
+        for index in range(1, SIZE + 1):
+            identity = event_id(command, index)
+            envelope = (
+                f'{{"event_id":"{identity}","event_type":"counter.counted","occurred_at":"2026-01-01T00:00:00.000000'
+                f'+00:00","data":{{"by":{index},"note":""}},"metadata":{metadata}}}'
+            )
+            events.append(NewEvent("counter.counted", 1, identity.bytes, 1_767_225_600_000_000, envelope.encode()))
+        commits.append(StreamCommit(f"counter-s{number}", round_ * SIZE, command.bytes, tuple(events)))
+    return commits
+
+
+async def write(log: KafkaLog, rounds: range, pace: float = 0.0) -> None:
+    """Write rounds of commands; whatever fails retriably is repeated under the same ids."""
+    for round_ in rounds:
+        groups: dict[str, list[StreamCommit]] = {}
+        for commit in commits_of(round_):
+            groups.setdefault(log.partition_of(commit.stream), []).append(commit)
+        await asyncio.gather(*(write_group(log, partition, commits) for partition, commits in groups.items()))
+        await asyncio.sleep(pace)
+
+
+async def write_group(log: KafkaLog, partition: str, commits: Sequence[StreamCommit]) -> None:
+    while True:
+        try:
+            outcomes = await log.commit(partition, commits)
+        except EventStoreError as error:
+            if not error.retriable:
+                raise
+            await asyncio.sleep(0.1)
+            continue
+        assert {type(outcome).__name__ for outcome in outcomes} <= {"Appended", "Duplicated"}, outcomes
+        return
+
+
+async def kill_brokers(cluster: KafkaCluster, place: Place, kills: int, chance: random.Random) -> None:
+    """Kill one after the other, each only when all replicas are in sync again, and restart it."""
+    topics = [f"{place.prefix}.counter.events", *place.topics, "__consumer_offsets", "__transaction_state"]
+    for _ in range(kills):
+        await all_in_sync(cluster.bootstrap, topics)
+        await asyncio.sleep(chance.uniform(0, 2))
+        node = chance.choice(cluster.nodes)
+        await node.kill()
+        await asyncio.sleep(chance.uniform(0, 5))
+        await node.start()
+    await all_in_sync(cluster.bootstrap, topics)
+
+
+async def all_in_sync(bootstrap: str, topics: Sequence[str]) -> None:
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    async with asyncio.timeout(120):
+        while True:
+            found = await asyncio.to_thread(admin.list_topics, timeout=20)
+            places = [
+                place for topic in topics if topic in found.topics for place in found.topics[topic].partitions.values()
+            ]
+            if places and all(len(place.isrs) == len(place.replicas) for place in places):
+                return
+            await asyncio.sleep(0.1)
+
+
+async def published_all(place: Place, written: int, seconds: float) -> None:
+    """Return when readers of committed data can read as many as were written."""
+    deadline = time.monotonic() + seconds
+    while (there := await asyncio.to_thread(read_public, place.bootstrap, place.topics[0])).count < written:
+        assert time.monotonic() < deadline, f"{there.count:,} of {written:,} are published"
+        await asyncio.sleep(min(5, max(0.2, written / 200_000)))
+
+
+async def judge(place: Place, written: int) -> str:
+    source = await asyncio.to_thread(read_topic, place.bootstrap, f"{place.prefix}.counter.events")
+    assert len(source.valid) == written
+    said: list[str] = []
+    for topic, every in zip(place.topics, (1, MILESTONE, MILESTONE), strict=True):
+        expected = expected_versions(source.valid, every)
+        committed = await asyncio.to_thread(read_public, place.bootstrap, topic)
+        broken = list(violations(expected, committed))
+        assert not broken, f"{topic}: {len(broken)} violations:\n" + "\n".join(broken[:20])
+        everything = await asyncio.to_thread(read_public, place.bootstrap, topic, "read_uncommitted")
+        if every == 1:
+            assert everything.count > committed.count, "no transaction was aborted: nothing was tried"
+            # The judge would object if readers saw what was aborted.
+            assert list(violations(expected, everything))
+        said.append(f"{committed.count:,} committed, {everything.count - committed.count:,} aborted")
+    claims = sum(map(len, source.claims.values()))
+    return f"{'; '.join(said)}; {claims} claims, {len(source.void)} void; 0 violations"
+
+
+def effects(place: Place) -> str:
+    said = "".join(log.read_text() for log in Path(place.directory).glob("relay-*.log"))
+    assert "a defect" not in said, said[said.index("a defect") - 200 :][:3_000]
+    assert "Exception in thread" not in said, said[said.index("Exception in thread") :][:3_000]
+    assert "a relay ended" not in said, said[said.index("a relay ended") - 200 :][:3_000]
+    return f"{said.count('a transaction failed')} transactions failed in relays that lived"
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much there is to publish, and to be done meanwhile."""
+
+    events: int
+    live: int
+    kills: int
+    broker_kills: int
+
+
+async def disturb_and_judge(cluster: KafkaCluster, place: Place, sizes: Sizes) -> str:
+    seed = int(os.environ.get("SEED", random.randrange(2**32)))
+    print(f"seed {seed}, {place.directory}, {place.prefix}")
+    rounds, live = sizes.events // (STREAMS * SIZE), sizes.live // (STREAMS * SIZE)
+    began = time.monotonic()
+    async with place.store("writer") as store:
+        assert isinstance(store.log, KafkaLog)
+        await store.log.serving()
+        await write(store.log, range(rounds - live))
+        print(f"{(rounds - live) * STREAMS * SIZE:,} events after {time.monotonic() - began:,.0f} s", flush=True)
+        async with crew_on(place, seed) as crew:
+            disturbing = time.monotonic()
+            chance = random.Random(seed + 1)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(write(store.log, range(rounds - live, rounds), pace=1.0))
+                tasks.create_task(crew.disturb(sizes.kills))
+                tasks.create_task(kill_brokers(cluster, place, sizes.broker_kills, chance))
+            disturbed = time.monotonic() - disturbing
+            print(f"disturbed for {disturbed:,.0f} s: {dict(crew.done)}", flush=True)
+            written = rounds * STREAMS * SIZE
+            await published_all(place, written, 600)
+            caught_up = time.monotonic() - disturbing
+            await crew.stop()
+    said = await judge(place, written)
+    faults = ", ".join(f"{count} x {kind}" for kind, count in sorted(crew.done.items()))
+    return (
+        f"{faults}, {sizes.broker_kills} brokers killed in {disturbed:,.0f} s, all published after {caught_up:,.0f} s, "
+        f"{effects(place)}: {said}; {time.monotonic() - began:,.0f} s in all"
+    )
+
+
+def place_on(bootstrap: str, directory: Path, slowness: float) -> Place:
+    return Place(bootstrap, f"c{uuid4().hex[:10]}", str(directory), slowness=slowness)
+
+
+@pytest.mark.timeout(150)
+@pytest.mark.usefixtures("kafka_installation")
+async def test_relays_and_a_broker_that_are_killed_publish_every_event_once(tmp_path: Path) -> None:
+    async with KafkaCluster(nodes=3) as cluster:
+        place = place_on(cluster.bootstrap, tmp_path, 0.0005)
+        print(await disturb_and_judge(cluster, place, Sizes(30_000, 10_000, kills=4, broker_kills=1)))
+
+
+@pytest.mark.campaign
+@pytest.mark.usefixtures("kafka_installation")
+async def test_a_million_events_are_published_once_through_a_hundred_kills(tmp_path: Path) -> None:
+    sizes = Sizes(
+        events=int(os.environ.get("EVENTS", "1_000_000")),
+        live=int(os.environ.get("LIVE", "200_000")),
+        kills=int(os.environ.get("KILLS", "100")),
+        broker_kills=int(os.environ.get("BROKER_KILLS", "20")),
+    )
+    async with KafkaCluster(nodes=3) as cluster:
+        place = place_on(cluster.bootstrap, tmp_path, float(os.environ.get("SLOWNESS", "0.002")))
+        print(await disturb_and_judge(cluster, place, sizes), flush=True)
