@@ -7,6 +7,7 @@ comes last and has one length, so it can be read without the schema; everything 
 from __future__ import annotations
 
 import json
+import re
 from datetime import datetime
 from typing import Final, NamedTuple, NoReturn
 from uuid import UUID
@@ -71,6 +72,17 @@ _METADATA: Final = TypeAdapter(_MetadataOnly)
 _DATA: Final = TypeAdapter(_DataOnly)
 
 
+_TEXT_ID: Final = rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_MOMENT: Final = rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00"
+_START: Final = re.compile(
+    rb'\{"event_id":"' + _TEXT_ID + rb'","event_type":"[a-z0-9_.]+","occurred_at":"(' + _MOMENT + rb')","data":'
+)
+_END: Final = re.compile(
+    rb',"metadata":\{"correlation_id":"(' + _TEXT_ID + rb')","causation_id":"' + _TEXT_ID + rb'"\}\}'
+)
+_END_BYTES: Final = len(',"metadata":{"correlation_id":"","causation_id":""}}') + 2 * 36
+
+
 class Envelope(NamedTuple):
     """A decoded envelope, with the data still a JSON object."""
 
@@ -97,6 +109,26 @@ def write_envelope(event: Event, event_id: UUID, occurred_at: datetime, metadata
         UnencodableEventError: The event holds what JSON cannot (NaN, lone surrogates, endless nesting), or it
             is too large.
     """
+    correlation = causation = str(metadata.causation_id)
+    if metadata.correlation_id is not metadata.causation_id:
+        correlation = str(metadata.correlation_id)
+    moment = occurred_at.isoformat(timespec="microseconds")
+    return join_envelope(event, str(event_id), moment, correlation, causation)
+
+
+def join_envelope(event: Event, event_id: str, moment: str, correlation_id: str, causation_id: str) -> bytes:
+    """Encode an event as `write_envelope` does, from texts that are as that one writes them.
+
+    Args:
+        event: The event.
+        event_id: Its id.
+        moment: When it was decided.
+        correlation_id: Shared by everything that one first command set off.
+        causation_id: What it was emitted by.
+
+    Raises:
+        UnencodableEventError: As `write_envelope`.
+    """
     try:
         data = event.__pydantic_serializer__.to_json(event)
     except (PydanticSerializationError, UnicodeError, ValueError, RecursionError) as cause:
@@ -110,14 +142,10 @@ def write_envelope(event: Event, event_id: UUID, occurred_at: datetime, metadata
             "store large content elsewhere and its address in the event. Nothing was written"
         )
         raise UnencodableEventError(message)
-    moment = occurred_at.isoformat(timespec="microseconds")
-    correlation = causation = str(metadata.causation_id)
-    if metadata.correlation_id is not metadata.causation_id:
-        correlation = str(metadata.correlation_id)
     return (
         f'{{"event_id":"{event_id}","event_type":"{event.event_type}","occurred_at":"{moment}","data":'.encode()
         + data
-        + f',"metadata":{{"correlation_id":"{correlation}","causation_id":"{causation}"}}}}'.encode()
+        + f',"metadata":{{"correlation_id":"{correlation_id}","causation_id":"{causation_id}"}}}}'.encode()
     )
 
 
@@ -145,6 +173,23 @@ def read_envelope(raw: bytes, place: str) -> Envelope:
         raise undecodable(place, cause) from cause
     metadata = Metadata(model.metadata.correlation_id, model.metadata.causation_id)
     return Envelope(model.event_id, model.event_type, model.occurred_at, model.data, metadata)
+
+
+def read_origin(raw: bytes, place: str, occurred_at: datetime) -> tuple[str, str]:
+    """Give when an event was decided, and its correlation id, as texts that `join_envelope` takes.
+
+    Args:
+        raw: The stored bytes; those that were written here are not parsed.
+        place: Where they stand, for the message.
+        occurred_at: When it was decided.
+
+    Raises:
+        UndecodableEventError: The bytes are no envelope.
+    """
+    start, end = _START.match(raw), _END.fullmatch(raw, max(len(raw) - _END_BYTES, 0))
+    if start is not None and end is not None:
+        return start[1].decode(), end[1].decode()
+    return occurred_at.isoformat(timespec="microseconds"), str(read_metadata(raw, place).correlation_id)
 
 
 def read_metadata(raw: bytes, place: str) -> Metadata:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from eventstore.core.envelope import Metadata, write_envelope
+from eventstore.core.envelope import join_envelope, read_origin
+from eventstore.core.ids import id_text
 from eventstore.core.publications import Announcement
 from eventstore.core.records import Recorded
 
-_JSON: Final = b"application/json"
+_JSON: Final = "application/json"
 
 
 class PublicRecord(NamedTuple):
-    """A record, as published."""
+    """A record, as published; the headers are text, `occurred_at` the microseconds since 1970."""
 
     topic: str
-    key: bytes
+    key: str
     value: bytes
     headers: list[tuple[str, str | bytes | None]]
 
@@ -31,16 +32,17 @@ def public_record(announcement: Announcement, at: Recorded) -> PublicRecord:
         UnencodableEventError: It holds what JSON cannot, or is too large.
         UndecodableEventError: The envelope of the event it was made of is broken.
     """
-    event, moment, source = announcement.event, at.occurred_at, at.event_id
-    metadata = Metadata(at.metadata.correlation_id, source)
-    value = write_envelope(event, announcement.event_id, moment, metadata)
+    event, identity, stored = announcement.event, announcement.event_id, at.stored
+    moment, correlation = read_origin(stored.envelope, stored.place, at.occurred_at)
+    source = id_text(stored.event_id)
     headers: list[tuple[str, str | bytes | None]] = [
-        ("event_id", str(announcement.event_id).encode()),
-        ("event_type", event.event_type.encode()),
-        ("schema_version", b"%d" % event.schema_version),
+        ("event_id", identity),
+        ("event_type", event.event_type),
+        ("schema_version", str(event.schema_version)),
         ("content_type", _JSON),
-        ("correlation_id", str(metadata.correlation_id).encode()),
-        ("causation_id", str(source).encode()),
-        ("occurred_at", moment.isoformat(timespec="microseconds").encode()),
+        ("correlation_id", correlation),
+        ("causation_id", source),
+        ("occurred_at", str(stored.occurred_at)),
     ]
-    return PublicRecord(announcement.topic, announcement.key.encode(), value, headers)
+    value = join_envelope(event, identity, moment, correlation, source)
+    return PublicRecord(announcement.topic, announcement.key, value, headers)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from eventstore.core.checkpoints import Failure
@@ -78,10 +78,10 @@ class Batches:
         """
         self._full_at, self._events, self._bytes = time.monotonic() + _MOST_SECONDS, 0, 0
         reached: Position | None = None
-        for event, position in self._waiting():
-            if event is not None:
-                self._add(event, position, group)
-            reached = position
+        chunk = self._feed.take(_IDLE_SECONDS)
+        while chunk is not None:
+            reached = self._add(chunk, group)
+            chunk = None if self._is_full else self._feed.take(0)
         if reached is not None and self._events:
             self.commit(reached, group)
         else:
@@ -116,39 +116,41 @@ class Batches:
         self._events = 0
         self._unsaved, self._saved_at = None, time.monotonic()
 
-    def _waiting(self) -> Iterator[tuple[StoredEvent | None, Position]]:
-        """Yield what waits, each with the position after it, until the transaction is large or old enough."""
-        chunk = self._feed.take(_IDLE_SECONDS)
-        while chunk is not None:
-            for index, event in enumerate(chunk.events, 1):
-                yield event, Position(event.offset + 1, chunk.lease)
-                if self._is_full:
-                    self._feed.give_back(Chunk(chunk.events[index:], chunk.next_offset, chunk.lease))
-                    return
-            yield None, Position(chunk.next_offset, chunk.lease)
-            chunk = self._feed.take(0)
-
     @property
     def _is_full(self) -> bool:
         return self._events >= self._work.batch_size or self._bytes >= _MOST_BYTES or time.monotonic() >= self._full_at
 
-    def _add(self, event: StoredEvent, after: Position, group: Callable[[], object]) -> None:
+    def _add(self, chunk: Chunk, group: Callable[[], object]) -> Position:
+        """Add a chunk to the transaction, or as much as makes it large or old enough; gives the position after it."""
+        produce = self._transactions.produce
+        for index, event in enumerate(chunk.events, 1):
+            for record in self._records(event, chunk.lease, group):
+                produce(record)
+                self._bytes += len(record.value)
+            self._events += 1
+            if self._is_full and index < len(chunk.events):
+                self._feed.give_back(chunk._replace(events=chunk.events[index:]))
+                return Position(event.offset + 1, chunk.lease)
+        return Position(chunk.next_offset, chunk.lease)
+
+    def _records(self, event: StoredEvent, lease: str, group: Callable[[], object]) -> Sequence[PublicRecord]:
+        """Give what an event leads to; nothing if it is to be skipped.
+
+        Raises:
+            HaltedError: A handler raised.
+        """
         try:
-            records = self._records(event)
+            return self._tried(event)
         except Exception as cause:
             if self._work.definition.on_error.then == "skip":
                 _LOGGER.error("%s skips %s: %s", self._label, event.place, _described(cause))  # noqa: TRY400 - on one line
-                return
+                return ()
             failure = Failure(event.place, _described(cause), _REMEDY, self._clock.now())
             _LOGGER.error("%s is halted by %s: %s", self._label, failure.place, failure.cause)  # noqa: TRY400 - on one line
-            self.commit(Position(event.offset, after.lease), group, failure)
+            self.commit(Position(event.offset, lease), group, failure)
             raise HaltedError(failure) from cause
-        for record in records:
-            self._transactions.produce(record)
-            self._bytes += len(record.value)
-        self._events += 1
 
-    def _records(self, event: StoredEvent) -> Sequence[PublicRecord]:
+    def _tried(self, event: StoredEvent) -> Sequence[PublicRecord]:
         """Run the handlers, again if the policy says so."""
         policy, attempt = self._work.definition.on_error, 1
         while True:

@@ -111,19 +111,22 @@ class Transactions:
             TransactionError: It failed; `end` it.
         """
         producer = self._begin()
-        deadline = time.monotonic() + TRANSACTION_SECONDS
         try:
-            while True:
-                try:
-                    producer.produce(record.topic, record.value, record.key, headers=record.headers)
-                except BufferError as full:
-                    if time.monotonic() > deadline:
-                        raise TransactionError(KafkaError(KafkaError._QUEUE_FULL)) from full  # noqa: SLF001
-                    producer.poll(_SLICE_SECONDS)
-                else:
-                    return
+            producer.produce(record.topic, record.value, record.key, headers=record.headers)
+        except BufferError:
+            self._make_room(producer)
+            self.produce(record)
         except KafkaException as failure:
             raise TransactionError(failure.args[0]) from failure
+
+    def _make_room(self, producer: Producer) -> None:
+        """Have what was produced so far delivered."""
+        try:
+            left = producer.flush(TRANSACTION_SECONDS)
+        except KafkaException as failure:
+            raise TransactionError(failure.args[0]) from failure
+        if left:
+            raise TransactionError(KafkaError(KafkaError._QUEUE_FULL))  # noqa: SLF001 - its public name
 
     def commit(self, position: TopicPartition, group: object) -> None:
         """Commit the transaction together with a position; with no record before, of the position alone.
