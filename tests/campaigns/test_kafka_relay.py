@@ -109,7 +109,7 @@ async def disturb_and_judge(cluster: KafkaCluster, place: Place, sizes: Sizes) -
             disturbing = time.monotonic()
             chance = random.Random(seed + 1)
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(write(store.log, range(rounds - live, rounds), pace=1.0))
+                tasks.create_task(write(store.log, range(rounds - live, rounds), pace=3 * sizes.kills / live))
                 tasks.create_task(crew.disturb(sizes.kills))
                 tasks.create_task(kill_brokers(cluster, place, sizes.broker_kills, chance))
             disturbed = time.monotonic() - disturbing

@@ -10,7 +10,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Final
 
-from confluent_kafka import OFFSET_END, Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from eventstore.core.checkpoints import Failure
 from eventstore.core.errors import EventStoreError, LogUnavailableError
@@ -223,10 +223,10 @@ class RelayMember:
         deadline = time.monotonic() + _ROOM_SECONDS
         for reading in self._readings.values():
             while not (reading.paused or reading.lane.feed.wait_for_room(_POLL_SECONDS)):
-                self._keep_up(consumer)
                 if time.monotonic() > deadline:
                     consumer.pause([TopicPartition(*reading.place)])
                     reading.paused = True
+                self._keep_up(consumer)
 
     def _resume(self, consumer: Consumer) -> None:
         for reading in self._readings.values():
@@ -237,7 +237,9 @@ class RelayMember:
     def take(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Begin to publish partitions, of which nothing is fetched before their position is known; see `Role.take`."""
         for partition in partitions:
-            partition.offset = OFFSET_END
+            # Not a logical offset: the client asks the brokers what that is, and where a seek has outrun their answer it
+            # asks once more and goes there in the end.
+            partition.offset = 0
         consumer.incremental_assign(partitions)
         consumer.pause(partitions)
         self.group = consumer.consumer_group_metadata()
