@@ -78,7 +78,7 @@ class Crew:
             await kind()
             self.done[kind.__name__] += 1
             # Mostly longer than a session, so that there is something to kill in the middle of.
-            await asyncio.sleep(self.chance.uniform(0.2, 2 * self.place.session_seconds))
+            await asyncio.sleep(self.chance.uniform(0.5, 3 * self.place.session_seconds))
         await asyncio.gather(*self.waking)
 
     async def stop(self) -> None:
@@ -110,10 +110,10 @@ async def crew_on(place: Place, seed: int = 0, members: int = MEMBERS) -> AsyncG
         await nursery.wait()
 
 
-def commits_of(round_: int) -> list[StreamCommit]:
+def commits_of(round_: int, streams: int) -> list[StreamCommit]:
     """Give the next commands, one of `SIZE` events for each stream."""
     commits: list[StreamCommit] = []
-    for number in range(STREAMS):
+    for number in range(streams):
         command = derived_id(uuid4(), "command")
         metadata = f'{{"correlation_id":"{command}","causation_id":"{command}"}}'
         events: list[NewEvent] = []
@@ -128,11 +128,11 @@ def commits_of(round_: int) -> list[StreamCommit]:
     return commits
 
 
-async def write(log: KafkaLog, rounds: range, pace: float = 0.0) -> None:
+async def write(log: KafkaLog, rounds: range, pace: float = 0.0, streams: int = STREAMS) -> None:
     """Write rounds of commands; whatever fails retriably is repeated under the same ids."""
     for round_ in rounds:
         groups: dict[str, list[StreamCommit]] = {}
-        for commit in commits_of(round_):
+        for commit in commits_of(round_, streams):
             groups.setdefault(log.partition_of(commit.stream), []).append(commit)
         await asyncio.gather(*(write_group(log, partition, commits) for partition, commits in groups.items()))
         await asyncio.sleep(pace)

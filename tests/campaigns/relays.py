@@ -86,6 +86,11 @@ class Place:
         )
 
 
+def app() -> EventStore:
+    """The application, for the command line."""
+    return Place(**json.loads(os.environ["RELAY_PLACE"])).store()
+
+
 async def relay(place: Place) -> None:
     stopping, loop = asyncio.Event(), asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stopping.set)

@@ -12,6 +12,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from eventstore.kafka import KafkaLog
@@ -50,12 +51,21 @@ async def all_in_sync(bootstrap: str, topics: Sequence[str]) -> None:
             await asyncio.sleep(0.1)
 
 
-async def published_all(place: Place, written: int, seconds: float) -> None:
-    """Return when readers of committed data can read as many as were written."""
-    deadline = time.monotonic() + seconds
-    while (there := await asyncio.to_thread(read_public, place.bootstrap, place.topics[0])).count < written:
-        assert time.monotonic() < deadline, f"{there.count:,} of {written:,} are published"
-        await asyncio.sleep(min(5, max(0.2, written / 200_000)))
+async def published_all(place: Place, seconds: float) -> None:
+    """Return when the positions have reached the end of what was written."""
+    topic, deadline = f"{place.prefix}.counter.events", time.monotonic() + seconds
+
+    def behind() -> int:
+        consumer = Consumer({"bootstrap.servers": place.bootstrap, "group.id": f"{place.prefix}.relay.feed"})
+        try:
+            committed = consumer.committed([TopicPartition(topic, number) for number in range(place.partitions)], 30)
+            return sum(consumer.get_watermark_offsets(each, 30)[1] - max(each.offset, 0) for each in committed)
+        finally:
+            consumer.close()
+
+    while left := await asyncio.to_thread(behind):
+        assert time.monotonic() < deadline, f"{left:,} records are not published"
+        await asyncio.sleep(0.5)
 
 
 async def judge(place: Place, written: int) -> str:
@@ -109,13 +119,13 @@ async def disturb_and_judge(cluster: KafkaCluster, place: Place, sizes: Sizes) -
             disturbing = time.monotonic()
             chance = random.Random(seed + 1)
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(write(store.log, range(rounds - live, rounds), pace=3 * sizes.kills / live))
+                tasks.create_task(write(store.log, range(rounds - live, rounds), pace=4 * sizes.kills / live))
                 tasks.create_task(crew.disturb(sizes.kills))
                 tasks.create_task(kill_brokers(cluster, place, sizes.broker_kills, chance))
             disturbed = time.monotonic() - disturbing
             print(f"disturbed for {disturbed:,.0f} s: {dict(crew.done)}", flush=True)
             written = rounds * STREAMS * SIZE
-            await published_all(place, written, 600)
+            await published_all(place, 900)
             caught_up = time.monotonic() - disturbing
             await crew.stop()
     said = await judge(place, written)

@@ -102,6 +102,14 @@ async def until(holds: Callable[[], bool], otherwise: Callable[[], str] = lambda
         await asyncio.sleep(0.02)
 
 
+async def eventually(holds: Callable[[], bool], seconds: float = 40) -> None:
+    """Return when something holds that takes a while to find out."""
+    deadline = time.monotonic() + seconds
+    while not await asyncio.to_thread(holds):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+
+
 class Seen(NamedTuple):
     """A record as a reader sees it."""
 
