@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
@@ -305,13 +305,3 @@ async def test_an_embedded_log_has_no_relays(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="SqliteLog has nothing to publish to"):
         async with relaying(store, feed):
             pass
-
-
-def test_ids_are_those_that_a_uuid_of_name_space_and_name_has() -> None:
-    from eventstore.core.ids import derived_text, id_text
-
-    for _ in range(200):
-        source = uuid4()
-        assert derived_text(source.bytes, "feed:noted:0") == str(derived_id(source, "feed:noted:0"))
-        assert UUID(derived_text(source.bytes, "feed:noted:0")).version == 5
-        assert id_text(source.bytes) == str(source)
