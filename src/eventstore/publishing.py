@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from eventstore.core.checkpoints import Failure
 from eventstore.core.errors import ConfigurationError
 from eventstore.core.publications import Announcer, Publication, publishes
 from eventstore.core.records import Partition
+from eventstore.ports import EventCodec
+from eventstore.prepared import unprepared
 from eventstore.store import EventStore
 
 if TYPE_CHECKING:
@@ -49,8 +51,9 @@ async def relaying(
         The relay; `await relay.failed()` raises when nothing can go on.
 
     Raises:
-        ConfigurationError: There is no such publication, the log is not on Kafka, or topics are missing or unsafe.
-        LogUnavailableError: The brokers cannot be reached.
+        ConfigurationError: There is no such publication, the log is not on Kafka, topics are missing or unsafe, or
+            a schema is not registered.
+        StoreUnavailableError: The brokers, or the schema registry, cannot be reached.
     """
     from eventstore.kafka.relay_work import RelayWork  # noqa: PLC0415 - its clients are optional
 
@@ -58,9 +61,17 @@ async def relaying(
     name = publication if isinstance(publication, str) else publication.definition.name
     instance, definition = store.application.publication(name)
     chosen = not log.options.production if begin is None else begin
-    work = RelayWork(definition, Announcer(instance), store.application.registry, store.settings.batch_size, chosen)
-    async with log.relay(work, on_halt) as relay:
-        yield relay
+    registry, batch_size, codec = store.application.registry, store.settings.batch_size, store.codec
+    async with AsyncExitStack() as resources:
+        public: dict[str, EventCodec] = {}
+        if codec is not None:
+            await resources.enter_async_context(codec)
+            for topic in definition.topics:
+                public[topic] = codec.for_topic(topic)
+                public[topic].declare([contract.event for contract in definition.contracts if contract.topic == topic])
+                await resources.enter_async_context(public[topic])
+        work = RelayWork(definition, Announcer(instance), registry, batch_size, chosen, codec, public)
+        yield await resources.enter_async_context(log.relay(work, on_halt))
 
 
 def kafka_log(store: EventStore) -> KafkaLog:
@@ -74,8 +85,9 @@ def kafka_log(store: EventStore) -> KafkaLog:
     except ImportError:
         found = False
     else:
-        if isinstance(store.log, KafkaLog):
-            return store.log
+        log = unprepared(store.log)
+        if isinstance(log, KafkaLog):
+            return log
         found = True
     message = f"{type(store.log).__name__} has nothing to publish to: relays are for applications with a KafkaLog" + (
         "" if found else ', which needs pip install "eventstore[kafka]"'

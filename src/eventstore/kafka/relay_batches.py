@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from eventstore.core.checkpoints import Failure
@@ -14,7 +14,7 @@ from eventstore.kafka.public_records import PublicRecord, public_record
 from eventstore.kafka.relay_feed import Chunk, Feed
 from eventstore.kafka.relay_positions import Position
 from eventstore.kafka.relay_transactions import Transactions
-from eventstore.kafka.relay_work import Surroundings
+from eventstore.kafka.relay_work import Reader, Surroundings
 
 _LOGGER: Final = logging.getLogger(__name__)
 _IDLE_SECONDS: Final = 1.0
@@ -42,6 +42,7 @@ class Batches:
         surroundings: What to do.
         partition: Which partition is published.
         transactions: Of the partition.
+        reader: Fills the feed.
         feed: What was read of it.
 
     Attributes:
@@ -49,16 +50,21 @@ class Batches:
     """
 
     def __init__(
-        self, surroundings: Surroundings, partition: PartitionName, transactions: Transactions, feed: Feed
+        self,
+        surroundings: Surroundings,
+        partition: PartitionName,
+        transactions: Transactions,
+        reader: Reader,
+        feed: Feed,
     ) -> None:
         self._work: Final = surroundings.work
-        self._handled: Final = surroundings.work.definition.events
         self._clock: Final = surroundings.environment.clock
         self._topic_id: Final = surroundings.topic_ids[partition.topic]
         self._place: Final = partition.topic, partition.number
         self._partition: Final = partition.text
         self._label: Final = f"{surroundings.work.definition.name} partition {partition}"
         self._transactions: Final = transactions
+        self._reader: Final = reader
         self._feed: Final = feed
         self._unsaved: Position | None = None
         self._saved_at = time.monotonic()
@@ -66,52 +72,49 @@ class Batches:
         self._events = self._bytes = 0
         self.published = 0
 
-    def publish(self, group: Callable[[], object]) -> None:
+    def publish(self) -> None:
         """Publish what waits, up to a bound, and wait for a moment if nothing does.
-
-        Args:
-            group: Gives the group's metadata.
 
         Raises:
             HaltedError: A handler raised.
+            StoreUnavailableError: The schema of an event cannot be had now.
             TransactionError: The batch did not commit, or nobody knows.
         """
         self._full_at, self._events, self._bytes = time.monotonic() + _MOST_SECONDS, 0, 0
         reached: Position | None = None
         chunk = self._feed.take(_IDLE_SECONDS)
         while chunk is not None:
-            reached = self._add(chunk, group)
+            reached = self._add(chunk)
             chunk = None if self._is_full else self._feed.take(0)
         if reached is not None and self._events:
-            self.commit(reached, group)
+            self.commit(reached)
         else:
             self._unsaved = reached or self._unsaved
             if time.monotonic() - self._saved_at > _IDLE_SECONDS:
-                self.save(group)
+                self.save()
 
-    def save(self, group: Callable[[], object]) -> None:
+    def save(self) -> None:
         """Commit the position if there is a newer one than the last that was."""
         if self._unsaved is not None:
-            self.commit(self._unsaved, group)
+            self.commit(self._unsaved)
 
     def forget(self) -> None:
         """Begin anew from a position that was asked for."""
         self._unsaved = None
         self._feed.clear()
 
-    def commit(self, position: Position, group: Callable[[], object], failure: Failure | None = None) -> None:
+    def commit(self, position: Position, failure: Failure | None = None) -> None:
         """Commit the open transaction together with a position.
 
         Args:
             position: Of which offset and lease are taken.
-            group: Gives the group's metadata.
             failure: Why it stands still from now on.
 
         Raises:
             TransactionError: It did not commit, or nobody knows.
         """
         moved = Position(position.offset, position.lease, self._topic_id, self._clock.now(), failure)
-        self._transactions.commit(moved.committed(self._place), group())
+        self._transactions.commit(moved.committed(self._place), self._reader.group)
         self.published += self._events
         self._events = 0
         self._unsaved, self._saved_at = None, time.monotonic()
@@ -120,11 +123,13 @@ class Batches:
     def _is_full(self) -> bool:
         return self._events >= self._work.batch_size or self._bytes >= _MOST_BYTES or time.monotonic() >= self._full_at
 
-    def _add(self, chunk: Chunk, group: Callable[[], object]) -> Position:
+    def _add(self, chunk: Chunk) -> Position:
         """Add a chunk to the transaction, or as much as makes it large or old enough; gives the position after it."""
         produce = self._transactions.produce
+        if self._work.codec is not None:
+            self._reader.prepare(self._work.codec, [event.envelope for event in chunk.events])
         for index, event in enumerate(chunk.events, 1):
-            for record in self._records(event, chunk.lease, group):
+            for record in self._records(event, chunk.lease):
                 produce(record)
                 self._bytes += len(record.value)
             self._events += 1
@@ -133,7 +138,7 @@ class Batches:
                 return Position(event.offset + 1, chunk.lease)
         return Position(chunk.next_offset, chunk.lease)
 
-    def _records(self, event: StoredEvent, lease: str, group: Callable[[], object]) -> Sequence[PublicRecord]:
+    def _records(self, event: StoredEvent, lease: str) -> Sequence[PublicRecord]:
         """Give what an event leads to; nothing if it is to be skipped.
 
         Raises:
@@ -147,7 +152,7 @@ class Batches:
                 return ()
             failure = Failure(event.place, _described(cause), _REMEDY, self._clock.now())
             _LOGGER.error("%s is halted by %s: %s", self._label, failure.place, failure.cause)  # noqa: TRY400 - on one line
-            self.commit(Position(event.offset, lease), group, failure)
+            self.commit(Position(event.offset, lease), failure)
             raise HaltedError(failure) from cause
 
     def _tried(self, event: StoredEvent) -> Sequence[PublicRecord]:
@@ -157,7 +162,7 @@ class Batches:
             try:
                 at = Recorded(event, self._partition)
                 found = self._work.announcer.announce(self._work.registry.decode(event), at)
-                return [public_record(announcement, at) for announcement in found]
+                return [public_record(each, at, self._work.public.get(each.topic)) for each in found]
             except Exception:
                 if attempt >= policy.attempts:
                     raise

@@ -13,8 +13,10 @@ import logging
 from threading import Thread
 from typing import Final
 
-from eventstore.core.errors import ConfigurationError, CorruptLogError, LogUnavailableError
-from eventstore.kafka.errors import Reaction, answer_for
+from confluent_kafka import KafkaError
+
+from eventstore.core.errors import ConfigurationError, CorruptLogError, StoreUnavailableError
+from eventstore.kafka.answers import Reaction, answer_for
 from eventstore.kafka.names import PartitionName
 from eventstore.kafka.relay_batches import Batches, HaltedError
 from eventstore.kafka.relay_feed import Feed
@@ -49,7 +51,7 @@ class Lane:
         # Named after the partition: whoever has it next ends what this one leaves open, and shuts it out.
         transactional_id = f"{surroundings.group}.{partition.topic}.{partition.number}"
         self._transactions: Final = Transactions(surroundings.connection, transactional_id)
-        self._batches: Final = Batches(surroundings, partition, self._transactions, self.feed)
+        self._batches: Final = Batches(surroundings, partition, self._transactions, reader, self.feed)
         self._stopping = False
         # A daemon: while the brokers are away the client may not return, and must not keep the process.
         self._thread: Final = Thread(target=self._run, name=f"eventstore-relay-{partition}", daemon=True)
@@ -88,7 +90,8 @@ class Lane:
             except TransactionError as error:
                 if not self._recover(error):
                     break
-            except LogUnavailableError as error:
+            except StoreUnavailableError as error:
+                self._transactions.drop()
                 _LOGGER.warning("%s: trying again: %s", self._label, error)
             except Exception:
                 self._transactions.drop()
@@ -102,7 +105,8 @@ class Lane:
         """End a transaction that failed; tells whether it makes sense to go on."""
         self._transactions.end(error)
         answer = answer_for(error.error.code())
-        if answer.reaction is Reaction.REFUSED:
+        # The state of a transaction that took too long has changed without this process.
+        if answer.reaction is Reaction.REFUSED and error.error.code() != KafkaError.INVALID_TXN_STATE:
             message = f"{self._label} cannot be published ({answer.name}: {error}): {answer.remedy}"
             self._reader.fail(ConfigurationError(message))
             return False
@@ -120,8 +124,8 @@ class Lane:
         if not self._reader.read_from(position):
             return
         while not self._stopping and self._transactions.is_sound:
-            self._batches.publish(lambda: self._reader.group)
-        self._batches.save(lambda: self._reader.group)
+            self._batches.publish()
+        self._batches.save()
 
     def _position(self) -> Position:
         """Ask where to go on.
@@ -153,5 +157,5 @@ class Lane:
             raise ConfigurationError(message)
         position = Position(0, "")
         # Kept at once: should none be found later, everybody knows that it was lost.
-        self._batches.commit(position, lambda: self._reader.group)
+        self._batches.commit(position)
         return position

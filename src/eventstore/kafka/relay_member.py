@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from queue import Empty, SimpleQueue
@@ -22,6 +22,7 @@ from eventstore.kafka.relay_feed import Chunk
 from eventstore.kafka.relay_lane import Lane
 from eventstore.kafka.relay_positions import Place, Position
 from eventstore.kafka.relay_work import Surroundings
+from eventstore.ports import EventCodec
 
 _LOGGER: Final = logging.getLogger(__name__)
 _BATCH: Final = 500
@@ -66,6 +67,10 @@ class Reading:
     def group(self) -> object:
         """The group's metadata; see `Reader.group`."""
         return self._member.group
+
+    def prepare(self, codec: EventCodec, envelopes: Sequence[bytes]) -> None:
+        """Have the loop fetch schemas, and wait; see `Reader.prepare`."""
+        self._member.ask(codec.prepare(envelopes))
 
     def read_from(self, position: Position) -> bool:
         """Have the member's thread read from a position; see `Reader.read_from`."""
@@ -184,6 +189,10 @@ class RelayMember:
     def command(self, work: Callable[[Consumer], None]) -> None:
         """Have something done on the thread that owns the consumer."""
         self._commands.put(work)
+
+    def ask(self, work: Coroutine[object, object, None]) -> None:
+        """Have the loop do something, and wait until it is done."""
+        self._membership.ask(work)
 
     def halted(self, partition: Partition, failure: Failure) -> None:
         """Tell that a partition stands still."""

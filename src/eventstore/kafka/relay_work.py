@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from eventstore.core.checkpoints import Failure
@@ -12,6 +12,7 @@ from eventstore.core.publications import Announcer, PublicationDefinition
 from eventstore.core.registry import TypeRegistry
 from eventstore.environment import Environment
 from eventstore.kafka.relay_positions import Position, Positions
+from eventstore.ports import EventCodec
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,8 @@ class RelayWork:
         registry: Decodes events.
         batch_size: Events of which the outcome is published in one transaction.
         begin: Publish a partition from its beginning if no position in it is known.
+        codec: Of the log, open, if it is not JSON alone.
+        public: By topic, open, where it is not JSON.
     """
 
     definition: PublicationDefinition
@@ -31,6 +34,8 @@ class RelayWork:
     registry: TypeRegistry
     batch_size: int
     begin: bool
+    codec: EventCodec | None = None
+    public: Mapping[str, EventCodec] = field(default_factory=dict[str, EventCodec])
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,14 @@ class Reader(Protocol):
     @property
     def group(self) -> object:
         """The group's metadata, as new as they can be had."""
+        ...
+
+    def prepare(self, codec: EventCodec, envelopes: Sequence[bytes]) -> None:
+        """Have the codec fetch what decoding takes.
+
+        Raises:
+            StoreUnavailableError: Whoever knows is out of reach now.
+        """
         ...
 
     def read_from(self, position: Position) -> bool:
