@@ -37,7 +37,7 @@ def public_record(announcement: Announcement, at: Recorded, codec: EventCodec | 
         UndecodableEventError: The envelope of the event it was made of is broken.
     """
     event, identity, stored = announcement.event, announcement.event_id, at.stored
-    moment, correlation = read_origin(stored.envelope, stored.place, at.occurred_at)
+    moment, correlation = read_origin(stored.envelope) or _parsed_origin(at)
     source = id_text(stored.event_id)
     if codec is None:
         value = join_envelope(event, identity, moment, correlation, source)
@@ -54,3 +54,7 @@ def public_record(announcement: Announcement, at: Recorded, codec: EventCodec | 
         ("occurred_at", str(stored.occurred_at)),
     ]
     return PublicRecord(announcement.topic, announcement.key, value, headers)
+
+
+def _parsed_origin(at: Recorded) -> tuple[str, str]:
+    return at.occurred_at.isoformat(timespec="microseconds"), str(at.metadata.correlation_id)

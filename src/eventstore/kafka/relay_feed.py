@@ -26,10 +26,9 @@ class Chunk(NamedTuple):
     next_offset: int
     lease: str
 
-    @property
-    def size(self) -> int:
-        """How much it is, in events of up to a kilobyte; one at least."""
-        return 1 + len(self.events) + sum(len(event.envelope) for event in self.events) // _KILOBYTE
+    def measured(self) -> int:
+        """Tell how much it is, in events of up to a kilobyte; one at least."""
+        return 1 + len(self.events) + sum([len(event.envelope) for event in self.events]) // _KILOBYTE
 
 
 class Feed:
@@ -41,17 +40,18 @@ class Feed:
 
     def __init__(self, most: int) -> None:
         self._most: Final = most
-        self._chunks: Final[deque[Chunk]] = deque()
+        self._chunks: Final[deque[tuple[Chunk, int]]] = deque()
         self._size = 0
         self._closed = False
         self._changed: Final = Condition()
 
     def put(self, chunk: Chunk) -> None:
         """Take a chunk in."""
+        size = chunk.measured()
         with self._changed:
             if not self._closed:
-                self._chunks.append(chunk)
-                self._size += chunk.size
+                self._chunks.append((chunk, size))
+                self._size += size
                 self._changed.notify_all()
 
     def wait_for_room(self, seconds: float) -> bool:
@@ -70,16 +70,17 @@ class Feed:
             self._changed.wait_for(lambda: self._chunks or self._closed, seconds)
             if self._closed or not self._chunks:
                 return None
-            chunk = self._chunks.popleft()
-            self._size -= chunk.size
+            chunk, size = self._chunks.popleft()
+            self._size -= size
             self._changed.notify_all()
             return chunk
 
     def give_back(self, rest: Chunk) -> None:
         """Put what was not used of the chunk that was taken last in front of the others."""
+        size = rest.measured()
         with self._changed:
-            self._chunks.appendleft(rest)
-            self._size += rest.size
+            self._chunks.appendleft((rest, size))
+            self._size += size
 
     def clear(self) -> None:
         """Drop everything: it is read again."""

@@ -65,7 +65,7 @@ class Transactions:
             "log_level": 2,  # what goes wrong with a transaction is said by whoever runs it
         }
         self._producer: Producer | None = None
-        self._begun = False
+        self._begun: Producer | None = None
         # Since when something about the connections went wrong, so that a request may still be on its way.
         self._doubtful = False
 
@@ -110,7 +110,7 @@ class Transactions:
         Raises:
             TransactionError: It failed; `end` it.
         """
-        producer = self._begin()
+        producer = self._begun or self._begin()
         try:
             producer.produce(record.topic, record.value, record.key, headers=record.headers)
         except BufferError:
@@ -142,7 +142,7 @@ class Transactions:
         deadline = time.monotonic() + TRANSACTION_SECONDS
         self._insist(lambda seconds: producer.send_offsets_to_transaction([position], group, seconds), deadline)
         self._insist(producer.commit_transaction, deadline)
-        self._begun = False
+        self._begun = None
 
     def end(self, failed: TransactionError) -> None:
         """Make sure that nothing of a transaction that failed is committed from now on, unless it was already.
@@ -152,10 +152,10 @@ class Transactions:
                 one's beginning decides, so that no request of this one can arrive late.
         """
         producer = self._producer
-        if producer is None or not self._begun:
+        if producer is None or self._begun is None:
             self.drop()
             return
-        self._begun = False
+        self._begun = None
         if not failed.error.txn_requires_abort() or failed.error.fatal() or failed.fenced:
             self.drop()
             return
@@ -167,7 +167,7 @@ class Transactions:
 
     def drop(self) -> None:
         """Be without a producer; a transaction that is open is aborted by the next one, here or elsewhere."""
-        producer, self._producer, self._begun = self._producer, None, False
+        producer, self._producer, self._begun = self._producer, None, None
         if producer is not None:
             with suppress(KafkaException):  # it says once more why it failed
                 producer.purge()
@@ -175,13 +175,13 @@ class Transactions:
 
     def _begin(self) -> Producer:
         assert self._producer is not None  # noqa: S101 - opened before
-        if not self._begun:
+        if self._begun is None:
             try:
                 self._producer.begin_transaction()
             except KafkaException as failure:
                 raise TransactionError(failure.args[0]) from failure
-            self._begun = True
-        return self._producer
+            self._begun = self._producer
+        return self._begun
 
     def _insist(self, request: Callable[[float], object], deadline: float) -> None:
         while True:
