@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 from eventstore.core.aggregates import Aggregate
 from eventstore.core.definitions import SubscriptionDefinition
 from eventstore.core.errors import ConfigurationError
 from eventstore.core.events import Event
-from eventstore.core.inboxes import Inbox, InboxDefinition
+from eventstore.core.inboxes import Inbox
 from eventstore.core.processes import ProcessManager
 from eventstore.core.projections import Projection
+from eventstore.core.publications import Publication, PublicationDefinition
 from eventstore.core.registry import BinaryEvents, TypeRegistry
 from eventstore.read.subscribers import (
     Execute,
@@ -24,8 +25,9 @@ from eventstore.read.subscribers import (
     Subscriber,
 )
 
+D = TypeVar("D", SubscriptionDefinition, PublicationDefinition)
 ReadModelClass: TypeAlias = type[Projection[Any]] | type[SqlHandlers]
-_Named: TypeAlias = ReadModelClass | type[ProcessManager[Any]]
+_Named: TypeAlias = ReadModelClass | type[ProcessManager[Any]] | type[Publication]
 
 
 class Application:
@@ -35,6 +37,7 @@ class Application:
         aggregates: The aggregate classes.
         projections: Row and SQL projections.
         processes: Process managers.
+        publications: What relays publish.
         binary: Decodes the events that are not JSON, if there may be any.
         inboxes: Inboxes; their events are other systems' and are no part of the registry.
 
@@ -47,23 +50,28 @@ class Application:
         aggregates: Sequence[type[Aggregate]],
         projections: Sequence[ReadModelClass],
         processes: Sequence[type[ProcessManager[Any]]],
+        publications: Sequence[type[Publication]] = (),
         binary: BinaryEvents | None = None,
         inboxes: Sequence[type[Inbox]] = (),
     ) -> None:
-        lists = {"aggregates": aggregates, "projections": projections, "processes": processes, "inboxes": inboxes}
-        for what, given in lists.items():
+        lists = {"aggregates": aggregates, "projections": projections, "processes": processes}
+        for what, given in {**lists, "publications": publications, "inboxes": inboxes}.items():
             for cls in given:
                 _check_class(cls, what)
         self.aggregates: Final[Mapping[str, type[Aggregate]]] = _by_category(aggregates)
         self.projections: Final = tuple(projections)
         self.processes: Final = tuple(processes)
+        self.publications: Final = tuple(publications)
         self.inboxes: Final = tuple(inboxes)
         _check_names((*projections, *processes))
+        _check_names(publications)
         _check_names(inboxes)
+        subscribers: tuple[_Named, ...] = (*projections, *processes, *publications)
         self.registry: Final = TypeRegistry(
             [
                 *self.emitted,
-                *(event for subscriber in (*projections, *processes) for event in events_of(subscriber)),
+                *(event for subscriber in subscribers for event in events_of(subscriber)),
+                *(contract.event for cls in publications for contract in cls.definition.contracts),
             ],
             binary,
         )
@@ -76,8 +84,8 @@ class Application:
     @property
     def categories(self) -> list[str]:
         """The categories whose events are written or read, in order of their names."""
-        named = (name for cls in (*self.projections, *self.processes) for name in cls.definition.categories)
-        return sorted({*self.aggregates, *named})
+        subscribers: tuple[_Named, ...] = (*self.projections, *self.processes, *self.publications)
+        return sorted({*self.aggregates, *(name for cls in subscribers for name in cls.definition.categories)})
 
     @property
     def has_read_models(self) -> bool:
@@ -104,7 +112,29 @@ class Application:
         )
         return made
 
-    def _with_categories(self, definition: SubscriptionDefinition) -> SubscriptionDefinition:
+    @property
+    def public_topics(self) -> list[str]:
+        """The topics that publications write to, in order of their names."""
+        return sorted({topic for cls in self.publications for topic in cls.definition.topics})
+
+    def publication(self, name: str) -> tuple[Publication, PublicationDefinition]:
+        """Make what a relay runs, and give its definition with the categories to read.
+
+        Args:
+            name: The publication's.
+
+        Raises:
+            ConfigurationError: There is no such publication.
+        """
+        for cls in self.publications:
+            if cls.definition.name == name:
+                definition = self._with_categories(cls.definition)
+                return cls(), replace(definition, categories=definition.categories or tuple(self.categories))
+        known = ", ".join(cls.definition.name for cls in self.publications) or "none at all"
+        message = f"there is no publication {name!r} in this application; there is {known}"
+        raise ConfigurationError(message)
+
+    def _with_categories(self, definition: D) -> D:
         """Read only the categories whose aggregates emit the handled events, unless the author named some."""
         if definition.categories:
             return definition
@@ -119,7 +149,7 @@ class Application:
 
 
 def events_of(subscriber: _Named) -> Iterable[type[Event]]:
-    """Give the event classes that a projection or process manager handles."""
+    """Give the event classes that a projection, process manager or publication handles."""
     handled: Mapping[type[Event], object] = subscriber.subscriptions
     return handled
 
@@ -129,14 +159,25 @@ def _check_class(cls: object, what: str) -> None:
     is_aggregate = isinstance(cls, type) and issubclass(cls, Aggregate)
     is_process = isinstance(cls, type) and issubclass(cls, ProcessManager)
     is_projection = not is_process and isinstance(definition, SubscriptionDefinition)
-    is_inbox = isinstance(cls, type) and issubclass(cls, Inbox)
-    fits = {"aggregates": is_aggregate, "projections": is_projection, "processes": is_process, "inboxes": is_inbox}
+    fits = {
+        "aggregates": is_aggregate,
+        "projections": is_projection,
+        "processes": is_process,
+        "publications": isinstance(definition, PublicationDefinition),
+        "inboxes": isinstance(cls, type) and issubclass(cls, Inbox),
+    }
     if not fits[what]:
         message = f"{what}=[...] holds {cls!r}: list classes there, such as {what}=[{_EXAMPLES[what]}]"
         raise ConfigurationError(message)
 
 
-_EXAMPLES: Final = {"aggregates": "Task", "projections": "TaskBoard", "processes": "Escalation", "inboxes": "Payments"}
+_EXAMPLES: Final = {
+    "aggregates": "Task",
+    "projections": "TaskBoard",
+    "processes": "Escalation",
+    "publications": "TaskFeed",
+    "inboxes": "Payments",
+}
 
 
 def _by_category(aggregates: Iterable[type[Aggregate]]) -> dict[str, type[Aggregate]]:
@@ -152,8 +193,8 @@ def _by_category(aggregates: Iterable[type[Aggregate]]) -> dict[str, type[Aggreg
 def _check_names(named: Iterable[_Named | type[Inbox]]) -> None:
     found: dict[str, _Named | type[Inbox]] = {}
     for cls in named:
-        definition: SubscriptionDefinition | InboxDefinition = cls.definition
-        other = found.setdefault(definition.name, cls)
+        name = cls.definition.name
+        other = found.setdefault(name, cls)
         if other is not cls:
-            message = f"{other.__qualname__} and {cls.__qualname__} are both named {definition.name!r}: rename one"
+            message = f"{other.__qualname__} and {cls.__qualname__} are both named {name!r}: rename one"
             raise ConfigurationError(message)

@@ -19,6 +19,7 @@ from eventstore.core.errors import ConfigurationError, StoreClosedError
 from eventstore.core.inboxes import Inbox
 from eventstore.core.processes import ProcessManager
 from eventstore.core.projections import EventAt, Projection
+from eventstore.core.publications import Publication
 from eventstore.core.reactions import Outgoing
 from eventstore.core.records import Recorded, Token
 from eventstore.core.rows import Row
@@ -54,6 +55,7 @@ class EventStore(Queries):
         processes: Process managers.
         inboxes: Inboxes, which `eventstore inbox` or `eventstore.inbox.receiving` runs.
         source: The brokers that inboxes read from; None for those of a `KafkaLog`.
+        publications: What `eventstore relay` publishes; the store itself does not.
         query_store: Where read models are kept: a file, a `postgresql://` URL, or an open query store's adapter.
             None for the place the log suggests: `tasks.read.db` beside `tasks.db`.
         codec: Encodes the events, and decodes what it has written, for example `AvroCodec`; JSON is always read.
@@ -73,6 +75,7 @@ class EventStore(Queries):
         processes: Sequence[type[ProcessManager[Any]]] = (),
         inboxes: Sequence[type[Inbox]] = (),
         source: KafkaSource | None = None,
+        publications: Sequence[type[Publication]] = (),
         query_store: str | PathLike[str] | QueryStore | None = None,
         codec: EventCodec | None = None,
         settings: Settings | None = None,
@@ -80,7 +83,7 @@ class EventStore(Queries):
         self.log: Final = log if codec is None else PreparedLog(log, codec)
         self.codec: Final = codec
         self.settings: Final = settings or Settings()
-        self.application: Final = Application(aggregates, projections, processes, codec, inboxes)
+        self.application: Final = Application(aggregates, projections, processes, publications, codec, inboxes)
         if codec is not None:
             codec.declare(self.application.emitted)
         self.source: Final = source
@@ -108,6 +111,7 @@ class EventStore(Queries):
             processes=application.processes,
             inboxes=application.inboxes,
             source=self.source,
+            publications=application.publications,
             query_store=self._where,
             codec=self.codec,
             settings=replace(self.settings, **changes),  # type: ignore[arg-type]

@@ -22,6 +22,7 @@ from eventstore.cli import (
     outbox,
     projections,
     rebuild,
+    relay,
     schemas,
     topics,
     transfers,
@@ -45,6 +46,7 @@ app.command("show")(logs.show)
 app.command("tail")(logs.tail)
 app.command("erase")(logs.erase)
 app.command("worker")(projections.worker)
+app.command("relay")(relay.relay)
 app.command("rebuild")(rebuild.rebuild)
 app.command("lag")(lag.lag)
 app.command("why")(why.why)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +10,7 @@ import typer
 
 from eventstore.cli.failures import STUCK, FoundProblemError
 from eventstore.cli.loading import Session
-from eventstore.cli.running import run, session_of
+from eventstore.cli.running import run, session_of, told_to_stop
 from eventstore.core.errors import CommandRejectedError, ConfigurationError, EventStoreError
 from eventstore.core.inboxes import InboxDefinition, InboxFold, Incoming
 from eventstore.inbox import codec_of, execute_incoming, inboxes_of, receiving, source_of
@@ -46,9 +45,7 @@ def inbox(
     session = session_of(context)
 
     async def work() -> None:
-        stop = asyncio.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        stop = told_to_stop()
         async with session.opened(serve=True, create=True) as store:
             async with receiving(store, names or None, concurrency=concurrency) as runs:
                 chosen = ", ".join(one.definition.name for one in inboxes_of(store, names or None))

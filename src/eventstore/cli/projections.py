@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import Annotated
 
@@ -12,7 +10,7 @@ import typer
 
 from eventstore.cli.failures import FoundProblemError
 from eventstore.cli.metrics import serving_metrics
-from eventstore.cli.running import run, session_of
+from eventstore.cli.running import first, run, session_of, told_to_stop
 from eventstore.core.checkpoints import SubscriptionStatus
 from eventstore.core.records import Partition
 from eventstore.read.audit import AuditResult
@@ -145,9 +143,7 @@ def worker(
     metered = metrics_port is not None
 
     async def work() -> None:
-        stop = asyncio.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        stop = told_to_stop()
         async with (
             session.opened(serve=True, create=True, metered=metered, changes=changes) as store,
             AsyncExitStack() as served,
@@ -159,7 +155,7 @@ def worker(
             crews = store.query_side.start_workers(names)
             running = ", ".join(names or [definition.name for definition in store.query_side.definitions])
             session.output.note(f"working on {running}; stop with Ctrl-C")
-            await _first(stop, crews)
+            await first(stop, crews)
             if stop.is_set():
                 session.output.note("stopping: what is under way is finished, then others take over")
             after = await _positions(store)
@@ -180,15 +176,6 @@ def _explained(result: AuditResult) -> str:
         return f"{where}: the log ends at offset {found.offset}, before the position: it lost its newest events"
     what = "skipped" if result.claimed_count < result.log_count else "processed twice"
     return f"{where}: {result.verdict}; the first that was {what} is {found.event}; {again}"
-
-
-async def _first(stop: asyncio.Event, crews: Iterable[asyncio.Task[None]]) -> None:
-    """Wait until told to stop, or until the work on a read model has failed for good, which leaving the store raises."""
-    told = asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait([told, *crews], return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        told.cancel()
 
 
 async def _positions(store: EventStore) -> dict[tuple[str, int], int]:

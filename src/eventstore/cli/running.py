@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import signal
+from collections.abc import Coroutine, Iterable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -25,6 +26,23 @@ def session_of(context: typer.Context) -> Session:
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Run a command's work; Ctrl-C cancels it and lets it clean up."""
     return asyncio.run(work)
+
+
+def told_to_stop() -> asyncio.Event:
+    """Give an event that SIGINT and SIGTERM set from now on, instead of what they do otherwise."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+async def first(stop: asyncio.Event, crews: Iterable[asyncio.Task[None]]) -> None:
+    """Wait until told to stop, or until some work has failed for good, which leaving what runs it raises."""
+    told = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait([told, *crews], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        told.cancel()
 
 
 def moment(text: str | None) -> int | datetime | None:

@@ -27,6 +27,7 @@ class Role(Enum):
     """Who needs rights on the cluster."""
 
     OWNER = "owner"
+    RELAY = "relay"
     ADMINISTRATOR = "administrator"
 
 
@@ -75,7 +76,9 @@ def check(context: typer.Context) -> None:
 @app.command()
 def rights(
     context: typer.Context,
-    role: Annotated[Role, typer.Argument(help="owner: opens the store. administrator: topics apply and check.")],
+    role: Annotated[
+        Role, typer.Argument(help="owner: opens the store. relay: publishes. administrator: topics apply and check.")
+    ],
     user: Annotated[str, typer.Argument(help="Who is to have them.")],
 ) -> None:
     """Print the commands that grant the least rights of a role; grants nothing."""
@@ -94,7 +97,7 @@ def upkeep_of(store: EventStore) -> TopicUpkeep | None:
     except ImportError:
         return None
     log = unprepared(store.log)
-    return log.topics if isinstance(log, KafkaLog) else None
+    return log.topics.including(store.application.public_topics) if isinstance(log, KafkaLog) else None
 
 
 async def examine(upkeep: TopicUpkeep) -> AsyncGenerator[Finding]:

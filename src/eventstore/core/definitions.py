@@ -112,8 +112,8 @@ def read_subscriptions(cls: type, parameters: tuple[str, ...]) -> dict[type[Even
     return {event: tuple(handlers) for event, handlers in found.items()}
 
 
-def check_name(cls: type, name: str | None, version: int) -> str:
-    """Accept the pinned name and version of a subscriber class.
+def check_name(cls: type, name: str | None, version: int | None = None) -> str:
+    """Accept the pinned name of a subscriber class, and its version if it has one.
 
     Raises:
         ConfigurationError: The name is missing or malformed, or the version is below 1.
@@ -121,10 +121,11 @@ def check_name(cls: type, name: str | None, version: int) -> str:
     if name is None or not _NAME.fullmatch(name):
         message = (
             f"{cls.__qualname__} needs a name of 1 to 40 lower case letters, digits and underscores: "
-            f'write class {cls.__name__}(..., name="...", version=1)' + (f" instead of name={name!r}" if name else "")
+            f'write class {cls.__name__}(..., name="..."{"" if version is None else ", version=1"})'
+            + (f" instead of name={name!r}" if name else "")
         )
         raise ConfigurationError(message)
-    if version < 1:
+    if version is not None and version < 1:
         message = f"{cls.__qualname__}: version={version} is no version; they start at 1"
         raise ConfigurationError(message)
     return name

@@ -71,6 +71,14 @@ _METADATA: Final = TypeAdapter(_MetadataOnly)
 _DATA: Final = TypeAdapter(_DataOnly)
 
 
+_START: Final = b'{"event_id":"'
+_MOMENT: Final = b'","occurred_at":"'
+_MOMENT_CHARACTERS: Final = 32
+_TYPE_AT: Final = len(_START) + _ID_CHARACTERS + len('","event_type":"')
+_END: Final = (b',"metadata":{"correlation_id":"', b'","causation_id":"', b'"}}')
+_END_BYTES: Final = sum(map(len, _END)) + 2 * _ID_CHARACTERS
+
+
 class Envelope(NamedTuple):
     """A decoded envelope, with the data still a JSON object."""
 
@@ -97,6 +105,26 @@ def write_envelope(event: Event, event_id: UUID, occurred_at: datetime, metadata
         UnencodableEventError: The event holds what JSON cannot (NaN, lone surrogates, endless nesting), or it
             is too large.
     """
+    correlation = causation = str(metadata.causation_id)
+    if metadata.correlation_id is not metadata.causation_id:
+        correlation = str(metadata.correlation_id)
+    moment = occurred_at.isoformat(timespec="microseconds")
+    return join_envelope(event, str(event_id), moment, correlation, causation)
+
+
+def join_envelope(event: Event, event_id: str, moment: str, correlation_id: str, causation_id: str) -> bytes:
+    """Encode an event as `write_envelope` does, from texts that are as that one writes them.
+
+    Args:
+        event: The event.
+        event_id: Its id.
+        moment: When it was decided.
+        correlation_id: Shared by everything that one first command set off.
+        causation_id: What it was emitted by.
+
+    Raises:
+        UnencodableEventError: As `write_envelope`.
+    """
     try:
         data = event.__pydantic_serializer__.to_json(event)
     except (PydanticSerializationError, UnicodeError, ValueError, RecursionError) as cause:
@@ -110,14 +138,10 @@ def write_envelope(event: Event, event_id: UUID, occurred_at: datetime, metadata
             "store large content elsewhere and its address in the event. Nothing was written"
         )
         raise UnencodableEventError(message)
-    moment = occurred_at.isoformat(timespec="microseconds")
-    correlation = causation = str(metadata.causation_id)
-    if metadata.correlation_id is not metadata.causation_id:
-        correlation = str(metadata.correlation_id)
     return (
         f'{{"event_id":"{event_id}","event_type":"{event.event_type}","occurred_at":"{moment}","data":'.encode()
         + data
-        + f',"metadata":{{"correlation_id":"{correlation}","causation_id":"{causation}"}}}}'.encode()
+        + f',"metadata":{{"correlation_id":"{correlation_id}","causation_id":"{causation_id}"}}}}'.encode()
     )
 
 
@@ -145,6 +169,22 @@ def read_envelope(raw: bytes, place: str) -> Envelope:
         raise undecodable(place, cause) from cause
     metadata = Metadata(model.metadata.correlation_id, model.metadata.causation_id)
     return Envelope(model.event_id, model.event_type, model.occurred_at, model.data, metadata)
+
+
+def read_origin(raw: bytes) -> tuple[str, str] | None:
+    """Give when an event was decided, and its correlation id, as texts that `join_envelope` takes, without parsing.
+
+    Args:
+        raw: The stored bytes.
+
+    Returns:
+        None if they are not laid out as `join_envelope` does, so that parsing has to tell.
+    """
+    end, at = raw[-_END_BYTES:], raw.find(_MOMENT, _TYPE_AT)
+    if at < 0 or raw[:13] != _START or (end[:31], end[67:85], end[121:]) != _END:
+        return None
+    at += len(_MOMENT)
+    return raw[at : at + _MOMENT_CHARACTERS].decode(), end[31:67].decode()
 
 
 def read_metadata(raw: bytes, place: str) -> Metadata:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from eventstore.core.checkpoints import Failure
 from eventstore.core.errors import StoreClosedError
+from eventstore.core.publications import PublicationDefinition
 from eventstore.core.records import Partition, Snapshot, StoredEvent, StreamEvent
 from eventstore.core.streams import check_category
 from eventstore.environment import Environment
@@ -16,6 +18,9 @@ from eventstore.kafka.connection import Connection
 from eventstore.kafka.names import Names
 from eventstore.kafka.opening import Place, open_session
 from eventstore.kafka.options import KafkaOptions
+from eventstore.kafka.relay import Relay, open_relay
+from eventstore.kafka.relay_status import RelayStatus, relay_status
+from eventstore.kafka.relay_work import RelayWork
 from eventstore.kafka.session import Session
 from eventstore.kafka.upkeep import TopicUpkeep
 from eventstore.ports import (
@@ -83,8 +88,7 @@ class KafkaLog:
             LogUnavailableError: The brokers cannot be reached.
         """
         async with AsyncExitStack() as resources:
-            place = Place(self.connection, self.names, list(self._categories), self.options, self._environment)
-            self._session = await resources.enter_async_context(open_session(place))
+            self._session = await resources.enter_async_context(open_session(self._place(list(self._categories))))
             self._resources = resources.pop_all()
         return self
 
@@ -105,10 +109,37 @@ class KafkaLog:
             raise StoreClosedError(message)
         return self._session
 
+    def _place(self, categories: Sequence[str]) -> Place:
+        return Place(self.connection, self.names, categories, self.options, self._environment)
+
     @property
     def topics(self) -> TopicUpkeep:
         """Plan, apply and check the topics; the log need not be open."""
         return TopicUpkeep(self.connection, self.names, list(self._categories), self.options, self._environment)
+
+    def relay(
+        self, work: RelayWork, on_halt: Callable[[Partition, Failure], None]
+    ) -> AbstractAsyncContextManager[Relay]:
+        """Publish a share of the log for as long as the block lasts; the log need not be open.
+
+        Args:
+            work: What to do.
+            on_halt: Called when a partition stands still.
+        """
+        return open_relay(self._place(work.definition.categories), work, on_halt)
+
+    async def relay_status(self, definition: PublicationDefinition, stalled_after: float) -> Sequence[RelayStatus]:
+        """Tell how far a publication is published; the log need not be open.
+
+        Args:
+            definition: The publication's, with the categories it reads.
+            stalled_after: Seconds without a move after which what is behind counts as stalled.
+
+        Raises:
+            ConfigurationError: This user may not see it.
+            LogUnavailableError: The brokers cannot be reached.
+        """
+        return await relay_status(self._place(definition.categories), definition, stalled_after)
 
     def exists(self) -> bool:
         """Tell that it is there: opening creates what is missing, or refuses to."""

@@ -75,7 +75,7 @@ class Membership:
     """Takes part in a group from `join` to `close`; what goes wrong with one membership ends with it.
 
     Args:
-        connection: The connection's settings, for confluent consumers.
+        connection: The connection's settings, for confluent consumers, and what the role wants set.
         settings: The group.
         role: What it is for.
     """
@@ -83,6 +83,7 @@ class Membership:
     def __init__(self, connection: Mapping[str, object], settings: GroupSettings, role: Role) -> None:
         session = int(settings.session_seconds * 1000)
         self._configuration: Final = {
+            "auto.offset.reset": "earliest",
             **connection,
             "group.id": settings.group,
             "partition.assignment.strategy": "cooperative-sticky",
@@ -91,7 +92,6 @@ class Membership:
             "max.poll.interval.ms": 300_000,
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
-            "auto.offset.reset": "earliest",
             "fetch.wait.max.ms": 100,
             **({"group.instance.id": settings.member} if settings.member else {}),
             **settings.consumer,

@@ -86,6 +86,15 @@ class Names:
         """The dead letter topic of an inbox."""
         return f"{self.prefix}.inbox.{inbox}.dead"
 
+    def relay_group(self, publication: str) -> str:
+        """The consumer group of the processes that share the work on a publication; it also holds the positions."""
+        return f"{self.prefix}.relay.{publication}"
+
+    def is_own(self, topic: str) -> bool:
+        """Tell whether a topic's name is one of this log's own, which nobody else may write to."""
+        kinds = ("events", "commands", "dead")
+        return topic == self.replies or (topic.startswith(self.all_topics) and topic.rpartition(".")[2] in kinds)
+
     @property
     def all_topics(self) -> str:
         """What every topic's name begins with; rights are granted on it."""

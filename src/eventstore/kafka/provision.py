@@ -74,7 +74,12 @@ class Plan:
 
 
 async def plan_topics(
-    administration: Administration, names: Names, categories: Sequence[str], options: KafkaOptions, known: Known
+    administration: Administration,
+    names: Names,
+    categories: Sequence[str],
+    options: KafkaOptions,
+    known: Known,
+    public: Sequence[str] = (),
 ) -> Plan:
     """Compare what a log needs with what the cluster has; changes nothing.
 
@@ -84,6 +89,7 @@ async def plan_topics(
         categories: Of the log.
         options: Partitions, replication, production.
         known: What the local index was read from.
+        public: Topics that publications write to.
 
     Raises:
         ConfigurationError: The brokers refuse this user or this connection.
@@ -92,7 +98,7 @@ async def plan_topics(
     cluster = await administration.cluster()
     log_id = f"{cluster.id}/{names.prefix}"
     remembered: Mapping[str, TopicIdentity] = known.get(log_id, {})
-    wanted = wanted_topics(names, categories, options, cluster.brokers)
+    wanted = wanted_topics(names, categories, options, cluster.brokers, public)
     found = await administration.find([topic.name for topic in wanted])
     problems: list[Problem] = []
     missing: list[WantedTopic] = []
@@ -121,7 +127,12 @@ def _fitting(topic: WantedTopic, found: Mapping[str, FoundTopic], names: Names) 
 
 
 async def open_topics(
-    administration: Administration, names: Names, categories: Sequence[str], options: KafkaOptions, known: Known
+    administration: Administration,
+    names: Names,
+    categories: Sequence[str],
+    options: KafkaOptions,
+    known: Known,
+    public: Sequence[str] = (),
 ) -> Topics:
     """Make sure that the log's topics exist and lose nothing; only development creates what is missing.
 
@@ -131,17 +142,18 @@ async def open_topics(
         categories: Of the log.
         options: Partitions, replication, production.
         known: What the local index was read from.
+        public: Topics that publications write to.
 
     Raises:
         ConfigurationError: Topics are missing or unsafe; names each, the danger and the fix.
         LogUnavailableError: The brokers cannot be reached.
     """
-    plan = await plan_topics(administration, names, categories, options, known)
+    plan = await plan_topics(administration, names, categories, options, known, public)
     refuse(plan, creating=not options.production)
     if plan.missing:
         await administration.create(plan.missing)
         # Looked at again: another process, with other options, may have been faster.
-        plan = await plan_topics(administration, names, categories, options, known)
+        plan = await plan_topics(administration, names, categories, options, known, public)
         refuse(plan, creating=False)
     for topic in plan.found.values():
         if topic.settings is None:

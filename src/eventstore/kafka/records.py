@@ -44,6 +44,7 @@ _ID_BYTES: Final = 16
 _COLONS: Final = 2
 _LEASE_FORM: Final = re.compile("[0-9a-f]{16}")
 _NUMBER_FORM: Final = re.compile(b"-?[0-9]{1,18}")  # what every reader, SQLite included, takes for the same integer
+_DIGITS: Final = 18
 _PRODUCERS: Final = range(2**63)
 _Number: TypeAlias = Annotated[int, Field(gt=-(10**18), lt=10**18)]
 _Id: TypeAlias = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
@@ -296,6 +297,8 @@ def _claimant(value: bytes | None) -> int | None:
 
 
 def _number(text: bytes) -> int:
+    if len(text) <= _DIGITS and text.isdigit():  # all that are written here: the form below is slow to ask for
+        return int(text)
     if not _NUMBER_FORM.fullmatch(text):
         raise ValueError(text)
     return int(text)

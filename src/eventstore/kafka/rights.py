@@ -8,7 +8,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 from eventstore.kafka.names import Names
 
-Role: TypeAlias = Literal["owner", "administrator"]
+Role: TypeAlias = Literal["owner", "relay", "administrator"]
 Resource: TypeAlias = Literal["topic", "group", "transactional_id"]
 
 
@@ -33,6 +33,12 @@ _OPERATIONS: Final[Mapping[Role, Mapping[Resource, Sequence[str]]]] = {
         "transactional_id": ("Describe", "Write"),
         "group": ("Read",),
     },
+    # What it may write to is added: the public topics, and nothing that events are read from.
+    "relay": {
+        "topic": ("Describe", "DescribeConfigs", "Read"),
+        "transactional_id": ("Describe", "Write"),
+        "group": ("Read",),
+    },
     # Write and the transactional ids only prove the fence on a topic of its own.
     "administrator": {
         "topic": ("Create", "Delete", "AlterConfigs", "Describe", "DescribeConfigs", "Write"),
@@ -41,14 +47,22 @@ _OPERATIONS: Final[Mapping[Role, Mapping[Resource, Sequence[str]]]] = {
 }
 
 
-def rights_of(role: Role, names: Names) -> list[Right]:
+def rights_of(role: Role, names: Names, public: Sequence[str] = ()) -> list[Right]:
     """Give what a role needs, and nothing more.
 
     Args:
-        role: `owner` for every process that opens the log, `administrator` for `eventstore topics apply` and `check`.
+        role: `owner` for every process that opens the log, `relay` for `eventstore relay`, `administrator` for
+            `eventstore topics apply` and `check`.
         names: Of the log.
+        public: Topics that publications write to; those outside the prefix need rights of their own.
     """
-    return [Right(resource, f"{names.prefix}.", operations) for resource, operations in _OPERATIONS[role].items()]
+    rights = [Right(resource, names.all_topics, operations) for resource, operations in _OPERATIONS[role].items()]
+    if role == "relay":
+        rights += [Right("topic", topic, ("Describe", "DescribeConfigs", "Write")) for topic in public]
+    if role == "administrator":
+        foreign = [topic for topic in public if not topic.startswith(names.all_topics)]
+        rights += [Right("topic", topic, _OPERATIONS[role]["topic"]) for topic in foreign]
+    return rights
 
 
 def grant_command(right: Right, user: str, bootstrap: str) -> str:

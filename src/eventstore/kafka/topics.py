@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final, NamedTuple
 
+from eventstore.core.errors import ConfigurationError
 from eventstore.kafka.names import Names
 from eventstore.kafka.options import KafkaOptions
 
@@ -26,6 +27,7 @@ class Kind(Enum):
     COMMANDS = "commands"
     REPLIES = "replies"
     DEAD = "dead"
+    PUBLIC = "public"
 
 
 class TopicIdentity(NamedTuple):
@@ -42,7 +44,7 @@ class WantedTopic:
     Attributes:
         name: Its name.
         kind: What it is for.
-        category: Whose; empty for the replies.
+        category: Whose; empty for the replies and public topics.
         partitions: How many.
         replication: Copies of each.
         settings: Everything that differs from the brokers' defaults.
@@ -140,6 +142,7 @@ _RULES: Final[Mapping[Kind, Sequence[_Rule]]] = {
     Kind.COMMANDS: (_DELETED, _TWO_COPIES, _UNCLEAN),
     Kind.REPLIES: (_DELETED,),
     Kind.DEAD: (_DELETED, _TWO_COPIES, _UNCLEAN),
+    Kind.PUBLIC: (_DELETED, _TWO_COPIES, _UNCLEAN),
 }
 
 _EVENTS: Final[Mapping[str, object]] = {
@@ -162,9 +165,12 @@ _REPLIES: Final[Mapping[str, object]] = {
     "segment.bytes": 16 * 2**20,
 }
 _DEAD: Final[Mapping[str, object]] = {"cleanup.policy": "delete", "retention.ms": 30 * _DAY_MS}
+_PUBLIC: Final[Mapping[str, object]] = {"cleanup.policy": "delete", "retention.ms": 7 * _DAY_MS}
 
 
-def wanted_topics(names: Names, categories: Iterable[str], options: KafkaOptions, brokers: int) -> list[WantedTopic]:
+def wanted_topics(
+    names: Names, categories: Iterable[str], options: KafkaOptions, brokers: int, public: Iterable[str] = ()
+) -> list[WantedTopic]:
     """Give every topic of a log, as it is created on a cluster.
 
     Args:
@@ -172,6 +178,10 @@ def wanted_topics(names: Names, categories: Iterable[str], options: KafkaOptions
         categories: Of the log.
         options: Partitions and replication.
         brokers: How many the cluster has.
+        public: Topics that its publications write to.
+
+    Raises:
+        ConfigurationError: A public topic is one of the log's own.
     """
 
     def topic(name: str, kind: Kind, category: str, partitions: int, settings: Mapping[str, object]) -> WantedTopic:
@@ -185,6 +195,11 @@ def wanted_topics(names: Names, categories: Iterable[str], options: KafkaOptions
             topic(names.commands(category), Kind.COMMANDS, category, options.partitions, _COMMANDS),
             topic(names.dead(category), Kind.DEAD, category, 1, _DEAD),
         ]
+    for name in public:
+        if names.is_own(name):
+            message = f"@publishes({name!r}): that is a topic of the log itself: choose another name"
+            raise ConfigurationError(message)
+        wanted.append(topic(name, Kind.PUBLIC, "", options.partitions, _PUBLIC))
     return wanted
 
 

@@ -29,6 +29,7 @@ class TopicUpkeep:
         categories: Of the log.
         options: Partitions, replication, production, and where the indexes are.
         environment: Clock and randomness.
+        public: Topics that the application's publications write to.
     """
 
     def __init__(
@@ -38,12 +39,22 @@ class TopicUpkeep:
         categories: Sequence[str],
         options: KafkaOptions,
         environment: Environment,
+        public: Sequence[str] = (),
     ) -> None:
         self._connection: Final = connection
         self._names: Final = names
         self._categories: Final = categories
         self._options: Final = options
         self._environment: Final = environment
+        self._public: Final = public
+
+    def including(self, public: Sequence[str]) -> TopicUpkeep:
+        """Give what looks after public topics, too.
+
+        Args:
+            public: Topics that the application's publications write to.
+        """
+        return TopicUpkeep(self._connection, self._names, self._categories, self._options, self._environment, public)
 
     async def plan(self) -> Plan:
         """Tell what there is to do; changes nothing.
@@ -91,11 +102,14 @@ class TopicUpkeep:
             role: What the user is to do.
             user: Who.
         """
-        return [grant_command(right, user, self._connection.bootstrap) for right in rights_of(role, self._names)]
+        return [
+            grant_command(right, user, self._connection.bootstrap)
+            for right in rights_of(role, self._names, self._public)
+        ]
 
     async def _plan(self, administration: Administration) -> Plan:
         known = await asyncio.to_thread(self._known)
-        return await plan_topics(administration, self._names, self._categories, self._options, known)
+        return await plan_topics(administration, self._names, self._categories, self._options, known, self._public)
 
     def _known(self) -> Known:
         """What the indexes of this machine were read from."""

@@ -47,6 +47,14 @@ class EventCodec(BinaryEvents, Protocol):
         """
         ...
 
+    def for_topic(self, topic: str) -> EventCodec:
+        """Give a codec for the events of a public topic, where readers may know them under other names.
+
+        Args:
+            topic: The topic.
+        """
+        ...
+
     async def prepare(self, envelopes: Iterable[bytes]) -> None:
         """Fetch what decoding takes and is not in memory yet; what nobody knows stays unknown, and decoding says so.
 

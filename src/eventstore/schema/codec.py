@@ -113,6 +113,10 @@ class AvroCodec:
             if cls not in self._derived:
                 self._derived[cls] = derive(cls, self.namespace)
 
+    def for_topic(self, topic: str) -> AvroCodec:
+        """Give the codec of a public topic, with the same registry and namespace; see `EventCodec`."""
+        return AvroCodec(self.registry, namespace=self.namespace, topic=topic, writes=self._writes)
+
     def subject_of(self, cls: type[Event]) -> str:
         """Give the subject that a declared event's schema is registered under."""
         name = self._derived[cls].name

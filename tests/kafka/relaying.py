@@ -1,0 +1,157 @@
+"""Stores with a publication on topics of a test's own, and what readers see in these."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+from uuid import uuid4
+
+from confluent_kafka import Consumer, KafkaError, TopicPartition
+
+from eventstore import Event, EventStore, OnError, Recorded, Settings
+from eventstore.kafka import KafkaLog, KafkaOptions
+from eventstore.kafka.relay import Relay
+from eventstore.publishing import Publication, publishes
+from tests.write.domain import Count, Counted, Counter
+
+PARTITIONS = 4
+
+
+class Noted(Event, type="public.noted"):
+    version: int
+    note: str
+
+
+class Large(Event, type="public.large"):
+    version: int
+
+
+class BadNoteError(Exception):
+    """A handler does not like a note."""
+
+
+def feed_of(prefix: str, on_error: OnError | None = None, bad: str = "bad") -> type[Publication]:
+    """Give a publication that has trouble with notes that are bad."""
+
+    class Feed(Publication, name="feed", on_error=on_error):
+        @publishes(f"{prefix}.public.notes")
+        def noted(self, event: Counted, at: Recorded) -> Noted | None:
+            if event.note == bad:
+                raise BadNoteError(event.note)
+            return Noted(version=at.version, note=event.note) if event.note else None
+
+        @publishes(f"{prefix}.public.large", f"{prefix}.public.ledger", key="version")
+        def large(self, event: Counted, at: Recorded) -> list[Large]:
+            return [Large(version=at.version)] * (event.by // 10)
+
+    return Feed
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A log and where it is."""
+
+    bootstrap: str
+    prefix: str
+    directory: Path
+
+    @property
+    def notes(self) -> str:
+        return f"{self.prefix}.public.notes"
+
+    def store(self, feed: type[Publication] | None = None, **options: object) -> EventStore:
+        chosen = KafkaOptions(
+            **{"partitions": PARTITIONS, "directory": self.directory, "session_seconds": 2.0, **options}  # type: ignore[arg-type]
+        )
+        return EventStore(
+            KafkaLog(self.bootstrap, prefix=self.prefix, options=chosen),
+            aggregates=[Counter],
+            publications=[feed or feed_of(self.prefix)],
+            settings=Settings(batch_size=50),
+        )
+
+
+def shop(bootstrap: str, directory: Path) -> Shop:
+    return Shop(bootstrap, f"t{uuid4().hex[:8]}", directory)
+
+
+async def count(store: EventStore, notes: dict[str, list[str]]) -> None:
+    """Write notes, by stream in order."""
+
+    async def write(stream: str, texts: list[str]) -> None:
+        for text in texts:
+            await store.execute(Counter, stream, Count(note=text))
+
+    await asyncio.gather(*(write(stream, texts) for stream, texts in notes.items()))
+
+
+async def published(relay: Relay, events: int, seconds: float = 15) -> None:
+    """Return when a relay has published so many."""
+    await until(lambda: relay.published >= events, lambda: f"{relay.published} of {events}", seconds)
+
+
+async def until(holds: Callable[[], bool], otherwise: Callable[[], str] = lambda: "", seconds: float = 15) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, otherwise()
+        await asyncio.sleep(0.02)
+
+
+async def eventually(holds: Callable[[], bool], seconds: float = 40) -> None:
+    """Return when something holds that takes a while to find out."""
+    deadline = time.monotonic() + seconds
+    while not await asyncio.to_thread(holds):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+
+
+class Seen(NamedTuple):
+    """A record as a reader sees it."""
+
+    partition: int
+    offset: int
+    key: str
+    value: dict[str, object]
+    headers: dict[str, str]
+
+
+def seen(bootstrap: str, topic: str, isolation: str = "read_committed") -> list[Seen]:
+    """Read a whole topic, partition by partition in the order of offsets."""
+    consumer = Consumer({
+        "bootstrap.servers": bootstrap, "group.id": "none", "enable.auto.commit": False,
+        "enable.partition.eof": True, "isolation.level": isolation,
+    })  # fmt: skip
+    found: list[Seen] = []
+    try:
+        numbers = list(consumer.list_topics(topic, timeout=15).topics[topic].partitions)
+        consumer.assign([TopicPartition(topic, number, 0) for number in numbers])
+        unread = set(numbers)
+        while unread:
+            message = consumer.poll(10)
+            assert message is not None, "the broker is silent"
+            if message.error() is not None:
+                assert message.error().code() == KafkaError._PARTITION_EOF, message.error()
+                unread.discard(message.partition())
+                continue
+            headers = {name: value.decode() for name, value in message.headers() or []}
+            found.append(
+                Seen(
+                    message.partition(), message.offset(), message.key().decode(), json.loads(message.value()), headers
+                )
+            )
+    finally:
+        consumer.close()
+    return found
+
+
+def notes_by_key(records: list[Seen]) -> dict[str, list[str]]:
+    """Give the notes that a reader sees, by key in the order of offsets."""
+    found: dict[str, list[str]] = {}
+    for record in records:
+        found.setdefault(record.key, []).append(record.value["data"]["note"])  # type: ignore[index]
+    return found
