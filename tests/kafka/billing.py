@@ -84,6 +84,9 @@ def inbox(name: str, topic: str, *, poison: bool = True, **options: Any) -> type
     class Payments(Inbox, name=name, topics=[topic], **options):
         @receives
         def paid(self, event: Paid, at: Received) -> Send | None:
+            if event.amount < 0 and "BILLING_PAUSE" in os.environ:
+                print("pausing", flush=True)
+                sys.stdin.readline()
             if event.amount == POISON and poison:
                 raise ValueError("thirteen")
             return Send(Account, at.key, Credit(number=event.number, amount=event.amount)) if event.amount else None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
+import signal
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -42,13 +44,13 @@ WANTED = {f"a{account}": list(range(1, PAYMENTS)) for account in range(ACCOUNTS)
 
 
 @asynccontextmanager
-async def process(place: Place) -> AsyncGenerator[asyncio.subprocess.Process]:
+async def process(place: Place, **environment: str) -> AsyncGenerator[asyncio.subprocess.Process]:
     """A process that has joined; it is killed at the end of the block."""
     notes = Path(place.directory) / f"{uuid4().hex}.log"
     with notes.open("wb") as log:
         running = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "tests.kafka.billing", json.dumps(asdict(place)),
-            stdout=asyncio.subprocess.PIPE, stderr=log,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log, env={**os.environ, **environment},
         )  # fmt: skip
     try:
         assert running.stdout is not None
@@ -100,3 +102,22 @@ async def test_processes_share_the_partitions_and_hand_them_over_in_the_middle_o
         await until_counted(store, WANTED)
         await until(lambda: len(first.partitions) == 4)
         assert await numbers_of(store, "a1") == WANTED["a1"]
+
+
+@pytest.mark.timeout(60)
+async def test_a_process_that_stood_still_executes_nothing_late(place: Place) -> None:
+    """The zombie stops between reading a payment that is rejected and executing it, behind which another goes on."""
+    records = [record("a", 0, amount=-1), record("a", 1)]
+    async with process(place, BILLING_PAUSE="1") as zombie:
+        produce(place.bootstrap, place.topic, records)
+        assert zombie.stdout is not None
+        assert zombie.stdin is not None
+        assert await zombie.stdout.readline() == b"pausing\n"
+        zombie.send_signal(signal.SIGSTOP)
+        async with place.store() as store, receiving(store):
+            await until_counted(store, {"a": [1]})
+            zombie.stdin.write(b"\n")
+            await zombie.stdin.drain()
+            zombie.send_signal(signal.SIGCONT)
+            await asyncio.sleep(2)  # what it executes would be there by then
+            assert await numbers_of(store, "a") == [1]

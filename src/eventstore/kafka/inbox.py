@@ -43,7 +43,6 @@ class InboxRun:
         self._source: Final = source
         self._definition: Final = inbox.definition
         self._letters: Final = letters_of(source, inbox.definition)
-        self._work: Final = MessageWork(inbox, execute, self._letters, clock, source.codec)
         self._turns: Final = asyncio.Semaphore(concurrency)
         self._clock: Final = clock
         self._background: Final = Background()
@@ -59,6 +58,7 @@ class InboxRun:
             CONSUMER,
         )
         self._feed: Final = InboxFeed(source.connection.confluent(), settings, self)
+        self._work: Final = MessageWork(inbox, execute, self._letters, clock, self._feed.in_doubt, source.codec)
 
     async def __aenter__(self) -> Self:
         """Join the group.

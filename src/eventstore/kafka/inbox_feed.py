@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -89,6 +90,8 @@ class InboxFeed:
         self._waiting: Final[dict[Place, int]] = {}
         self._paused: Final[set[Place]] = set()
         self._positions: Final[dict[Place, TopicPartition]] = {}
+        self._attended = time.monotonic()
+        self._gaps = self._confirmed_gaps = 0
 
     def join(self) -> None:
         """Take part from now on."""
@@ -97,6 +100,16 @@ class InboxFeed:
     async def close(self) -> None:
         """Hand everything over and leave the group."""
         await self._membership.close()
+
+    def in_doubt(self) -> bool:
+        """Tell whether this process may have stood still so long that others have its partitions; from the loop.
+
+        Until the group has taken a commit since, which it does only from its members.
+        """
+        return self._gaps > self._confirmed_gaps or self._has_gap()
+
+    def _has_gap(self) -> bool:
+        return time.monotonic() - self._attended > self._settings.session_seconds / 2
 
     def settle(self, assignment: Assignment, next_offset: int, taken: int) -> None:
         """Have the position moved soon; from the loop.
@@ -133,6 +146,7 @@ class InboxFeed:
                 self._membership.tell(_cancel, done)
                 return
             self._positions.pop(assignment.place, None)
+            gaps = self._gaps
             position = TopicPartition(*assignment.place, next_offset, note)
             try:
                 consumer.commit(offsets=[position], asynchronous=False)
@@ -140,6 +154,7 @@ class InboxFeed:
                 error = LogUnavailableError(f"{self._settings.group}: the position could not be committed: {cause}")
                 self._membership.tell(_fail, done, error)
             else:
+                self._confirmed_gaps = gaps
                 self._membership.tell(_succeed, done)
 
         self._requests.put(move)
@@ -147,6 +162,8 @@ class InboxFeed:
 
     def attend(self, consumer: Consumer) -> None:
         """Deliver what came, and commit what is settled; see `Role.attend`."""
+        self._gaps += self._has_gap()
+        self._attended = time.monotonic()
         self._obey(consumer)
         self._hold_back(consumer)
         busy = any(self._waiting.values())

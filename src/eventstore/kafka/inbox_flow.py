@@ -13,7 +13,7 @@ from typing import Any, Final
 from eventstore.core.errors import LogUnavailableError, StoreClosedError
 from eventstore.core.messages import Message
 from eventstore.kafka.inbox_feed import Assignment, InboxFeed, weight
-from eventstore.kafka.inbox_work import MessageHaltedError, MessageWork
+from eventstore.kafka.inbox_work import MessageHaltedError, MessageWork, TurnInDoubtError
 from eventstore.ports import Clock
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -97,6 +97,8 @@ class InboxFlow:
         await self._work.prepare(batch)
         end, position, halts = batch[-1].offset + 1, batch[0].offset, 0
         while True:
+            if self._feed.in_doubt() and not await self._commit(position):
+                return
             open_ones = [c for c in chains.values() if c.waiting and not c.halted and c.barrier <= position]
             await self._advance(open_ones)
             if self._stopping.is_set():
@@ -133,6 +135,8 @@ class InboxFlow:
                     known = await self._work.carry_out(message)
                 except MessageHaltedError as halted:
                     chain.halted = halted
+                    return
+                except TurnInDoubtError:
                     return
                 except StoreClosedError:
                     self._stopping.set()

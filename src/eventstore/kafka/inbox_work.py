@@ -57,6 +57,10 @@ class MessageHaltedError(EventStoreError):
         self.cause: Final = cause
 
 
+class TurnInDoubtError(EventStoreError):
+    """It may be another process's turn by now. Internal: nothing was executed; ask the group, then try again."""
+
+
 class MessageWork:
     """Carries messages out, one at a time.
 
@@ -65,12 +69,20 @@ class MessageWork:
         execute: Executes a command.
         letters: Keeps dead letters.
         clock: For waits.
+        in_doubt: Tells whether it may be another process's turn by now.
         codec: Decodes values that are not JSON; it is open.
     """
 
     def __init__(
-        self, inbox: Inbox, execute: Execute, letters: Letters, clock: Clock, codec: EventCodec | None = None
+        self,
+        inbox: Inbox,
+        execute: Execute,
+        letters: Letters,
+        clock: Clock,
+        in_doubt: Callable[[], bool],
+        codec: EventCodec | None = None,
     ) -> None:
+        self._in_doubt: Final = in_doubt
         self._definition: Final = inbox.definition
         self._codec: Final = codec
         self._fold: Final = InboxFold(inbox, codec)
@@ -93,13 +105,14 @@ class MessageWork:
 
         Raises:
             MessageHaltedError: It failed and the policy is to halt.
+            TurnInDoubtError: It may be another process's turn by now.
             StoreClosedError: The store was closed.
         """
         attempt = 0
         while True:
             try:
                 return await self.attempt(message)
-            except StoreClosedError:
+            except (StoreClosedError, TurnInDoubtError):
                 raise
             except Exception as cause:  # noqa: BLE001 - what the user's code raises is dealt with as the user says
                 policy, failure = self._definition.on_error, cause
@@ -117,10 +130,14 @@ class MessageWork:
 
         Raises:
             CommandRejectedError: The domain said no, and that is no normal outcome for this inbox.
+            TurnInDoubtError: It may be another process's turn by now.
             Exception: Whatever else is wrong with it.
         """
         known = True
         for incoming in self._fold.commands(message):
+            if self._in_doubt():
+                # What was rejected is not recognised: behind a later command of its key it might be accepted.
+                raise TurnInDoubtError
             try:
                 known &= await self._patiently(partial(self._execute, incoming))
             except CommandRejectedError as refusal:
