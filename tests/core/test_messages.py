@@ -197,6 +197,15 @@ def enveloped(**headers: bytes) -> Message:
     return plain(value, **headers)
 
 
+@pytest.mark.parametrize("moment", [b"1767312000000000", b"2026-01-02T00:00:00Z", b"2026-01-02T00:00:00"])
+def test_what_headers_say_is_not_looked_up_in_the_envelope(moment: bytes) -> None:
+    one = str(UUID(int=9)).encode()
+    message = enveloped(event_id=one, correlation_id=one, occurred_at=moment)
+    _, at = Envelopes().read(message, Paid, TypeRegistry([Paid]))
+    assert (at.event_id, at.correlation_id) == (UUID(int=9), UUID(int=9))
+    assert at.occurred_at.isoformat() == "2026-01-02T00:00:00+00:00"
+
+
 def test_envelopes_that_headers_contradict_are_refused() -> None:
     registry = TypeRegistry([Paid])
     arrival = Envelopes().read(enveloped(), Paid, registry)

@@ -16,6 +16,7 @@ from eventstore.inbox import Inbox, PlainMessages, Received, Send, receives, rec
 from eventstore.kafka import KafkaOptions, KafkaSource
 from eventstore.kafka.inbox import check_topics, letters_of
 from eventstore.kafka.inbox_positions import InboxPositions
+from eventstore.publishing import relaying
 from tests.kafka.billing import (
     NAMESPACE,
     POISON,
@@ -35,6 +36,7 @@ from tests.kafka.billing import (
 )
 from tests.kafka.crews import until
 from tests.kafka.logs import create
+from tests.kafka.relaying import Noted, count, published, shop
 
 pytestmark = pytest.mark.kafka
 
@@ -62,6 +64,25 @@ async def test_the_envelope_alone_is_enough_and_its_correlation_is_carried_on(pl
         for account in ("a", "b"):
             ((_, at),) = await store.history(Account, account)
             assert at.metadata.correlation_id == uuid5(NAMESPACE, f"order of {account}")
+
+
+async def test_what_a_relay_publishes_is_received(tmp_path: Path, kafka_bootstrap: str) -> None:
+    """From the log of one application over a public topic into the log of another."""
+    notes = {f"s{number}": [str(each) for each in range(1, 6)] for number in range(4)}
+    public = shop(kafka_bootstrap, tmp_path / "shop")
+
+    class Copies(Inbox, name="copies", topics=[public.notes]):
+        @receives
+        def noted(self, event: Noted, at: Received) -> Send:
+            return Send(Account, at.key, Credit(number=int(event.note), amount=1))
+
+    async with public.store() as source, relaying(source, "feed") as relay:
+        await source.log.serving()  # type: ignore[attr-defined]
+        await count(source, notes)
+        await published(relay, 20)
+    place = Place(kafka_bootstrap, f"t{uuid4().hex[:8]}", public.notes, str(tmp_path))
+    async with place.store_of(Copies) as store, receiving(store):
+        await until_counted(store, {stream: [1, 2, 3, 4, 5] for stream in notes})
 
 
 async def test_the_commands_of_a_store_on_kafka_are_routed_to_their_owners(place: Place) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 from uuid import NAMESPACE_URL, UUID
 
@@ -190,10 +190,18 @@ class Envelopes:
             envelope = registry.read_envelope(_stored(message, kind, _NO_ID, kind.schema_version))
             return envelope.event_id, envelope.occurred_at, envelope.metadata.correlation_id
         try:
-            return UUID(event_id), datetime.fromisoformat(occurred_at), UUID(correlation_id)
-        except ValueError as cause:
+            return UUID(event_id), _moment(occurred_at), UUID(correlation_id)
+        except (ValueError, OverflowError) as cause:
             text = f"{message.place}: its headers event_id, occurred_at, correlation_id are malformed: {cause}"
             raise UndecodableEventError(text) from cause
+
+
+def _moment(text: str) -> datetime:
+    """Read a header: microseconds since 1970, as relays write it, or ISO 8601, as Debezium does."""
+    if text.isascii() and text.lstrip("-").isdigit():
+        return from_micros(int(text))
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _stored(message: Message, kind: type[Event], event_id: UUID, version: int) -> StoredEvent:
