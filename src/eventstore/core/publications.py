@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Final, NamedTuple, TypeVar, cast
 
 from eventstore.core.annotations import classes_in, hints_of
@@ -175,6 +176,10 @@ class Announcement(NamedTuple):
     event_id: str
 
 
+# The constructor without its Python frame: there is one call of it for each event published.
+_announcement: Final[Callable[[tuple[str, str, Event, str]], Announcement]] = partial(tuple.__new__, Announcement)  # pyright: ignore[reportUnknownMemberType]
+
+
 class Announcer:
     """Runs a publication's handlers: what an event leads to, with no effects yet.
 
@@ -207,6 +212,7 @@ class Announcer:
             Exception: Whatever a handler raised, or `TypeError` if it returned what its annotation does not say.
         """
         found: list[Announcement] = []
+        source, (_, _, own) = at.stored.event_id, at.stored.stream.partition("-")
         for function, target, name in self._handlers[type(event)]:
             returned = function(self._publication, event, at)
             if returned is None:
@@ -216,9 +222,10 @@ class Announcer:
                 (cast("Event", returned),) if type(returned) in target.events else _several(returned, function, target)
             )
             for index, made in enumerate(events):
-                key = at.stream.id if target.key is None else str(getattr(made, target.key))
-                identity = derived_text(at.stored.event_id, f"{name}:{index}")
-                found.extend([Announcement(topic, key, made, identity) for topic in target.topics])
+                key = own if target.key is None else str(getattr(made, target.key))
+                identity = derived_text(source, f"{name}:{index}")
+                for topic in target.topics:
+                    found.append(_announcement((topic, key, made, identity)))  # noqa: PERF401 - one topic as a rule
         return found
 
 

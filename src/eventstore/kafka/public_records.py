@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from functools import cache
+from typing import Final, NamedTuple, TypeAlias
 from uuid import UUID
 
 from eventstore.core.envelope import BINARY, Metadata, join_envelope, read_origin
+from eventstore.core.events import Event
 from eventstore.core.ids import id_text
 from eventstore.core.publications import Announcement
 from eventstore.core.records import Recorded
 from eventstore.ports import EventCodec
 
+_Header: TypeAlias = tuple[str, str | bytes | None]
 _JSON: Final = "application/json"
 _AVRO: Final = "application/avro"
 
@@ -21,7 +24,7 @@ class PublicRecord(NamedTuple):
     topic: str
     key: str
     value: bytes
-    headers: list[tuple[str, str | bytes | None]]
+    headers: list[_Header]
 
 
 def public_record(announcement: Announcement, at: Recorded, codec: EventCodec | None = None) -> PublicRecord:
@@ -43,17 +46,24 @@ def public_record(announcement: Announcement, at: Recorded, codec: EventCodec | 
         value = join_envelope(event, identity, moment, correlation, source)
     else:
         value = codec.encode(event, UUID(identity), at.occurred_at, Metadata(UUID(correlation), at.event_id))
-    content_type = _AVRO if value[:1] == BINARY else _JSON
-    headers: list[tuple[str, str | bytes | None]] = [
+    headers = [
         ("event_id", identity),
-        ("event_type", event.event_type),
-        ("schema_version", str(event.schema_version)),
-        ("content_type", content_type),
+        *_headers_of(type(event), binary=value[:1] == BINARY),
         ("correlation_id", correlation),
         ("causation_id", source),
         ("occurred_at", str(stored.occurred_at)),
     ]
     return PublicRecord(announcement.topic, announcement.key, value, headers)
+
+
+@cache
+def _headers_of(cls: type[Event], *, binary: bool) -> tuple[_Header, ...]:
+    """Give what is the same for all events of a class."""
+    return (
+        ("event_type", cls.event_type),
+        ("schema_version", str(cls.schema_version)),
+        ("content_type", _AVRO if binary else _JSON),
+    )
 
 
 def _parsed_origin(at: Recorded) -> tuple[str, str]:

@@ -25,7 +25,7 @@ from eventstore.kafka.relay_work import Surroundings
 from eventstore.ports import EventCodec
 
 _LOGGER: Final = logging.getLogger(__name__)
-_BATCH: Final = 500
+_BATCH: Final = 1_000
 _POLL_SECONDS: Final = 0.05
 _ROOM_SECONDS: Final = 1.0
 """So long the others wait for a lane that has too much; beyond it the client stops to fetch for that one alone."""
