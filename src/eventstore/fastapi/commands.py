@@ -116,7 +116,13 @@ def _endpoint(aggregate: type[Aggregate], command: type[Command], rules: Rules) 
         request.state.eventstore_status_link = f"{path}/commands/{command_id}"
         meant = None if key is None else intent(command_id, stream, command)
         committed = await edge.store.execute(
-            aggregate, aggregate_id, command, expected_version=expected, command_id=command_id, caused_by=meant
+            aggregate,
+            aggregate_id,
+            command,
+            expected_version=expected,
+            command_id=command_id,
+            fresh=key is None,
+            caused_by=meant,
         )
         outcome = outcome_of(committed, command_id)
         if meant is not None and committed.events:

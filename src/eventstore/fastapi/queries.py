@@ -67,18 +67,21 @@ def query_router(
 def _add_list(
     router: APIRouter, projection: type[Projection[R]], columns: Columns, parameters: type[BaseModel]
 ) -> None:
+    orders: dict[str | None, Order] = {}  # as many as there are columns, and each takes its time to make
+    kind = Page[columns.row]  # type: ignore[name-defined]
+
     async def rows(request: Request, edge: OpenEdge, wanted: Any) -> Response:
         asked = cast("_Wanted", wanted)
         response = Response(media_type="application/json")
         await _wait(request, response, edge, projection, asked.stale)
-        order = Order(columns, asked.sort)
+        order = orders.get(asked.sort) or orders.setdefault(asked.sort, Order(columns, asked.sort))
         read_model = edge.store.read_model(projection)
         query = order.page(read_model.table, filters_of(read_model.table, columns, wanted), asked.after, asked.limit)
         async with read_model.connect() as connection:
             found = [columns.row(**row) for row in (await connection.execute(query)).mappings()]
         more = len(found) > asked.limit
         items = found[: asked.limit]
-        page = Page[columns.row](items=items, next=order.cursor(items[-1]) if more else None)  # type: ignore[name-defined]
+        page = kind(items=items, next=order.cursor(items[-1]) if more else None)
         if page.next:
             following = request.url.include_query_params(after=page.next)
             response.headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
@@ -93,7 +96,7 @@ def _add_list(
         operation_id=f"list_{projection.definition.name}",
         summary=f"List {projection.definition.name}",
         description=projection.__doc__ or "",
-        response_model=Page[columns.row],  # type: ignore[name-defined]
+        response_model=kind,
         responses=responses(400, 422, 503),
         openapi_extra=_WAITING,
     )
