@@ -40,7 +40,24 @@ class Pad(Aggregate, category="note"):
 def store():
     url = os.environ.get("REGISTRY")
     codec = AvroCodec(url, namespace=os.environ["NAMESPACE"]) if url else None
-    return EventStore(SqliteLog("notes.db"), aggregates=[Pad], codec=codec)
+    return EventStore(SqliteLog("notes.db"), aggregates=[Pad], publications=PUBLICATIONS, codec=codec)
+
+PUBLICATIONS = []
+"""
+
+PUBLICATION = """
+from eventstore import Recorded
+from eventstore.publishing import Publication, publishes
+
+class PublicNote(Event, type="public.note"):
+    length: int
+
+class Feed(Publication, name="feed"):
+    @publishes("shop.notes", "shop.audit")
+    def noted(self, event: Noted, at: Recorded) -> PublicNote:
+        return PublicNote(length=len(event.text))
+
+PUBLICATIONS = [Feed]
 """
 
 
@@ -65,8 +82,8 @@ def schemas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
 
-    def run(*arguments: str, field: str = "", registry: str = "", as_json: bool = False) -> Done:
-        (tmp_path / f"{module}.py").write_text(APPLICATION % field)
+    def run(*arguments: str, field: str = "", registry: str = "", as_json: bool = False, publication: str = "") -> Done:
+        (tmp_path / f"{module}.py").write_text(APPLICATION % field + publication)
         sys.modules.pop(module, None)
         importlib.invalidate_caches()
         monkeypatch.setenv("REGISTRY", registry)
@@ -155,6 +172,25 @@ def test_only_register_registers(schemas: Schemas, schema_registry_url: str) -> 
     assert refused.code == 1
     assert "data.by: it is new and has no default: stored events cannot be read" in refused.out
     assert schemas("register", registry=here, field='by: str = ""').code == 0
+
+
+@pytest.mark.timeout(90)  # it may be the first, which waits for the registry to start
+def test_public_events_are_registered_under_each_of_their_topics(schemas: Schemas, schema_registry_url: str) -> None:
+    shown = [
+        json.loads(line)["subject"] for line in schemas("show", as_json=True, publication=PUBLICATION).out.splitlines()
+    ]
+    public = "public.note.v1.Envelope"
+    assert shown == ["note.noted.v1.Envelope", f"shop.notes-{public}", f"shop.audit-{public}"]
+
+    registered = schemas("register", registry=schema_registry_url, publication=PUBLICATION)
+    assert len(registered.out.splitlines()) == 4
+    checked = schemas("check", registry=schema_registry_url, publication=PUBLICATION).out.splitlines()
+    assert checked[1:] == [f"ok    public.note v1 on {topic}  is registered" for topic in ("shop.audit", "shop.notes")]
+
+    schemas("lock", publication=PUBLICATION)
+    changed = schemas("check", publication=PUBLICATION.replace("length: int", "length: float"))
+    assert changed.code == 1
+    assert "fail  public.note v1 on shop.notes  data.length: it was long and is double\n" in changed.out
 
 
 def test_what_takes_a_registry_says_so(schemas: Schemas) -> None:

@@ -135,7 +135,7 @@ async def _register(session: Session, codecs: Sequence[AvroCodec]) -> None:
 
 
 def _schemas_of(store: EventStore) -> _Schemas:
-    """Give the schemas of what a store emits.
+    """Give the schemas of what a store emits, and of what its publications publish.
 
     Raises:
         ConfigurationError: Avro is not installed, or an event cannot be expressed in it.
@@ -146,10 +146,16 @@ def _schemas_of(store: EventStore) -> _Schemas:
     except ImportError as cause:
         message = f"{cause.name} is missing: pip install 'eventstore[avro]'"
         raise ConfigurationError(message) from cause
+    contracts = [contract for cls in store.application.publications for contract in cls.definition.contracts]
     if isinstance(store.codec, AvroCodec):
-        return _Schemas(store.codec.subjects, [store.codec])
-    derived = [derive(cls) for cls in store.application.emitted]
-    return _Schemas({event.name: event for event in derived}, [])
+        codecs = [store.codec]
+        for topic in store.application.public_topics:
+            public = store.codec.for_topic(topic)
+            public.declare([contract.event for contract in contracts if contract.topic == topic])
+            codecs.append(public)
+        return _Schemas({subject: each for codec in codecs for subject, each in codec.subjects.items()}, codecs)
+    own = {event.name: event for event in map(derive, store.application.emitted)}
+    return _Schemas(own | {f"{topic}-{(event := derive(cls)).name}": event for topic, cls in contracts}, [])
 
 
 def _report(output: Output, findings: list[SchemaFinding]) -> None:
