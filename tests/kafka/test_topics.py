@@ -8,6 +8,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
@@ -64,6 +65,11 @@ class Place:
 
     def add_partition(self, topic: str, total: int) -> None:
         self.admin.create_partitions([NewPartitions(topic, total)])[topic].result(10)
+        deadline = time.monotonic() + 10
+        # The controller answers before the brokers know.
+        while len(self.admin.list_topics(topic, timeout=10).topics[topic].partitions) < total:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
 
     async def recreate(self, topic: str) -> None:
         await self.administration.delete(topic)
