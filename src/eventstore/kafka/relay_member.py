@@ -115,15 +115,18 @@ class Reading:
         """Tell whoever runs the relay; see `Reader.fail`."""
         self._member.fail(error)
 
-    def take(self, messages: Sequence[Message]) -> None:
-        """Hand over what was fetched, with a chunk of its own for each lease."""
+    def take(self, messages: list[Message]) -> None:
+        """Hand over what was fetched, with a chunk of its own for each lease; empties the list."""
         rule, first, handled = self.rule, self.first, self._handled
         if rule is None:
             return
         skipped = rule.skipped
         events: list[StoredEvent] = []
         offset = 0
-        for message in messages:
+        messages.reverse()
+        while messages:
+            # Let go of at once: a message keeps its headers, and thousands of those keep the garbage collector busy.
+            message = messages.pop()
             lease, offset = rule.lease, message.offset() or 0
             event = rule.read(offset, message.key(), message.value(), headers_of(message))
             if rule.lease != lease:
