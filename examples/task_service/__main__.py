@@ -5,7 +5,7 @@ import os
 
 import uvicorn
 
-from examples.task_service.app import service
+from examples.task_service.app import service, tune
 
 
 def main() -> None:
@@ -17,7 +17,9 @@ def main() -> None:
     arguments = parser.parse_args()
     where = os.environ.get("TASKS_KAFKA") or os.environ.get("TASKS_DB", "tasks.db")
     print(f"Tasks at http://{arguments.host}:{arguments.port}, kept in {where}; Ctrl-C ends it.", flush=True)
-    uvicorn.run(service(), host=arguments.host, port=arguments.port, log_level="warning", timeout_graceful_shutdown=5)
+    app = service()
+    tune()
+    uvicorn.run(app, host=arguments.host, port=arguments.port, log_level="warning", timeout_graceful_shutdown=5)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """The service: commands, reads, live changes and health of the task domain, and the page that uses them."""
 
+import gc
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,6 +34,13 @@ HEADERS = {
     b"x-content-type-options": b"nosniff",
     b"referrer-policy": b"no-referrer",
 }
+
+
+def tune() -> None:
+    """Let the event loop and the threads of SQLite wait for each other less; call it when everything is imported."""
+    gc.collect()
+    gc.freeze()  # what is here stays, and need not be looked through again and again
+    sys.setswitchinterval(0.000_2)  # seconds; SQLite's thread gives the interpreter's lock up with every statement
 
 
 class SecurityHeaders:
