@@ -196,7 +196,7 @@ def test_a_schema_that_is_unknown_or_of_something_else_is_named() -> None:
 def test_without_a_registry_the_error_says_which_event_and_how_to_get_one() -> None:
     with pytest.raises(UndecodableEventError) as refusal:
         TypeRegistry([Moved]).decode(stored(moved(), Moved), "s-1")
-    assert str(refusal.value) == (
+    assert str(refusal.value).startswith(
         "test.moved at s-1 version 1 cannot be decoded: it is Avro of the registry's schema 1, and this store has no "
         'registry: open it with EventStore(..., codec=AvroCodec("http://registry"))'
     )
