@@ -39,7 +39,7 @@ async def call(place: Place, *arguments: str) -> subprocess.CompletedProcess[str
     return await asyncio.to_thread(run, place, *arguments)
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)  # it runs the command line several times
 async def test_a_parked_message_is_listed_tried_again_and_settled(place: Place) -> None:
     place = replace(place, then="dead_letter")
     numbers = [record("a", 1), record("a", 2, POISON), record("a", 3), record("a", 4, POISON)]
@@ -72,7 +72,7 @@ async def test_a_parked_message_is_listed_tried_again_and_settled(place: Place) 
         assert await numbers_of(store, "a") == [1, 3, 2]
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)  # it runs the command line several times
 async def test_a_halted_inbox_shows_where_and_goes_on_behind_a_message_that_somebody_parks(place: Place) -> None:
     produce(place.bootstrap, place.topic, [record("a", 1), record("a", 2, POISON), record("a", 3)])
     async with place.store() as store, receiving(store) as (one,):
