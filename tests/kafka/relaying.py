@@ -90,7 +90,7 @@ async def count(store: EventStore, notes: dict[str, list[str]]) -> None:
     await asyncio.gather(*(write(stream, texts) for stream, texts in notes.items()))
 
 
-async def published(relay: Relay, events: int, seconds: float = 15) -> None:
+async def published(relay: Relay, events: int, seconds: float = 30) -> None:
     """Return when a relay has published so many."""
     await until(lambda: relay.published >= events, lambda: f"{relay.published} of {events}", seconds)
 

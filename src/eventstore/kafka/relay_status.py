@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from eventstore.core.checkpoints import Failure
 from eventstore.core.publications import PublicationDefinition
@@ -15,7 +15,8 @@ from eventstore.kafka.opening import Place
 from eventstore.kafka.relay_positions import Position, Positions
 
 RelayState: TypeAlias = Literal["idle", "running", "stalled", "halted", "new"]
-STALLED_SECONDS = 10.0
+STALLED_SECONDS: Final = 10.0
+_LOOK_AGAIN_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,34 +71,37 @@ async def relay_status(
     places = [(partition.topic, partition.number) for partition in partitions]
     known = await asyncio.to_thread(positions.read, places)
     ends = await asyncio.to_thread(positions.ends, places)
-    now = place.environment.clock.now()
+    now, seen = place.environment.clock.now(), known
+    still = {where for where in places if _stands_still(known.get(where), ends[where], now, stalled_after)}
+    if still:
+        # What was idle for an hour and has just got something to do looks the same: does it move?
+        await place.environment.clock.sleep(min(stalled_after, _LOOK_AGAIN_SECONDS))
+        seen = await asyncio.to_thread(positions.read, places)
     found: list[RelayStatus] = []
     for partition, where in zip(partitions, places, strict=True):
-        position = known.get(where) or Position(0, "")
-        end = ends[where]
-        idle_seconds = (now - position.moved_at).total_seconds() if position.moved_at else 0.0
-        state = _state(position, end, began=where in known, stalled=idle_seconds > stalled_after)
-        behind = max(end - position.offset, 0)
+        position, end = seen.get(where), ends[where]
+        stalled = where in still and position == known.get(where)
+        state, shown = _state(position, end, stalled=stalled), position or Position(0, "")
+        behind = max(end - shown.offset, 0)
         found.append(
             RelayStatus(
-                definition.name,
-                partition.text,
-                state,
-                behind,
-                position.offset,
-                end,
-                position.moved_at,
-                position.failure,
+                definition.name, partition.text, state, behind, shown.offset, end, shown.moved_at, shown.failure
             )
         )
     return found
 
 
-def _state(position: Position, end: int, *, began: bool, stalled: bool) -> RelayState:
+def _stands_still(position: Position | None, end: int, now: datetime, stalled_after: float) -> bool:
+    if position is None or position.moved_at is None or position.offset >= end:
+        return False
+    return (now - position.moved_at).total_seconds() > stalled_after
+
+
+def _state(position: Position | None, end: int, *, stalled: bool) -> RelayState:
+    if position is None:
+        return "new"
     if position.failure is not None:
         return "halted"
-    if not began:
-        return "new"
     if position.offset >= end:
         return "idle"
     return "stalled" if stalled else "running"
