@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Generator
 from typing import NamedTuple
 
 import pytest
+from hypothesis import settings
 
 from eventstore.testing.connect import ConnectWorker
 from eventstore.testing.kafka import KafkaCluster
@@ -20,6 +21,9 @@ def pytest_configure() -> None:
     """Let Ctrl-C reach the commands that tests start, though the tests themselves run in the background of a shell."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A busy machine is no mistake of an example; one that hangs is found by its test's limit.
+    settings.register_profile("patient", settings(), deadline=None)
+    settings.load_profile("patient")
 
 
 class ProxiedKafka(NamedTuple):

@@ -86,7 +86,7 @@ def stored(envelope: bytes, cls: type[Event] = EverythingHappened, version: int 
     return StreamEvent(1, cls.event_type, version, 0, envelope)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(everything)
 def test_json_and_avro_give_equal_events(event: EverythingHappened) -> None:
     codec = codec_of(EverythingHappened)
@@ -99,7 +99,7 @@ def test_json_and_avro_give_equal_events(event: EverythingHappened) -> None:
     assert {name: type(value) for name, value in from_avro} == {name: type(value) for name, value in from_json}
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(everything, st.uuids(), st.uuids(), st.uuids(), moments)
 def test_the_avro_library_alone_reads_the_whole_envelope(
     event: EverythingHappened, event_id: UUID, correlation: UUID, causation: UUID, at: datetime
