@@ -30,7 +30,7 @@ STREAMS = 12
 @asynccontextmanager
 async def relays(bootstrap: str, directory: Path, members: int) -> AsyncGenerator[Crew]:
     """Write some hundred events, and start relays that take seconds for them."""
-    place = Place(bootstrap, f"t{uuid4().hex[:8]}", str(directory), slowness=0.01)
+    place = Place(bootstrap, f"t{uuid4().hex[:8]}", str(directory), slowness=0.025)
     async with place.store() as store:
         assert isinstance(store.log, KafkaLog)
         await store.log.serving()
