@@ -208,8 +208,7 @@ class EventStore(Queries):
             StoreClosedError: The store is not open.
         """
         commands, seconds = self._commands, self.settings.timeout if timeout is None else timeout
-        origin = origin_of(command_id, caused_by, self.settings.environment)
-        origin = origin._replace(chosen=origin.chosen and not fresh)
+        origin = origin_of(command_id, caused_by, self.settings.environment, fresh=fresh)
         telemetry = self.settings.telemetry
         if telemetry is None:
             return await commands.execute(

@@ -133,10 +133,13 @@ async def test_commands_of_callers_that_are_not_traced_make_no_spans_and_ids_as_
     assert spans.get_finished_spans() == ()
 
 
-async def test_ids_that_the_caller_chose_stay_as_they_are(spans: InMemorySpanExporter, tmp_path: Path) -> None:
+@pytest.mark.parametrize("fresh", [True, False])
+async def test_ids_that_the_caller_chose_stay_as_they_are(
+    fresh: bool, spans: InMemorySpanExporter, tmp_path: Path
+) -> None:
     async with store_of(MemoryLog(partitions=1), tmp_path) as store:
         with trace.get_tracer("test").start_as_current_span("request"):
-            await store.execute(Counter, "a", Count(), command_id=UUID(int=7), caused_by=UUID(int=9))
+            await store.execute(Counter, "a", Count(), command_id=UUID(int=7), fresh=fresh, caused_by=UUID(int=9))
         ((_, at),) = await store.history(Counter, "a")
     assert tuple(at.metadata) == (UUID(int=9), UUID(int=7))
     assert len(named(spans, "execute Count")) == 1
