@@ -9,6 +9,7 @@ app.include_router(query_router(TaskBoard))
 from eventstore.fastapi.commands import Rules, command_router
 from eventstore.fastapi.guard import install
 from eventstore.fastapi.health import health_router
+from eventstore.fastapi.metrics import metrics_router
 from eventstore.fastapi.problems import Problem
 from eventstore.fastapi.queries import query_router
 from eventstore.fastapi.serving import OpenStore, lifespan
@@ -24,5 +25,6 @@ __all__ = [
     "health_router",
     "install",
     "lifespan",
+    "metrics_router",
     "query_router",
 ]
