@@ -104,7 +104,7 @@ def test_processes_that_fetch_the_jars_at_the_same_time_do_not_disturb_each_othe
     # Stands in for Maven: it copies slowly, so that all are at it when the first one is done.
     maven = tmp_path / "bin" / "mvn"
     maven.parent.mkdir()
-    maven.write_text("#!/bin/sh\nmkdir jars && touch jars/one.jar && sleep 0.5 && touch jars/two.jar\n")
+    maven.write_text("#!/bin/sh\nmkdir fetched && touch fetched/one.jar && sleep 0.5 && touch fetched/two.jar\n")
     maven.chmod(0o755)
     monkeypatch.setenv("PATH", f"{maven.parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("EVENTSTORE_CACHE", str(tmp_path / "cache"))

@@ -71,6 +71,17 @@ class Role(Protocol):
         ...
 
 
+class _UntilGivenUp:
+    """Logs what the client says, until it is given up: one that cannot leave goes on for ever about brokers it misses."""
+
+    def __init__(self) -> None:
+        self.given_up = False
+
+    def log(self, level: int, message: str, *arguments: object) -> None:
+        if not self.given_up:
+            _LOGGER.log(level, message, *arguments)
+
+
 class Membership:
     """Takes part in a group from `join` to `close`; what goes wrong with one membership ends with it.
 
@@ -102,6 +113,7 @@ class Membership:
         self._thread: Final = Thread(target=self._work, name=f"eventstore-{settings.group}", daemon=True)
         self._assigned: Final[set[Place]] = set()
         self._stopping = False
+        self._logger: Final = _UntilGivenUp()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def join(self) -> None:
@@ -117,6 +129,7 @@ class Membership:
         patience = self._settings.drain_seconds + _CLOSE_SECONDS
         await asyncio.shield(asyncio.to_thread(self._thread.join, patience))
         if self._thread.is_alive():
+            self._logger.given_up = True
             _LOGGER.error(
                 "the client did not leave the group %s within %g s, since the brokers are away; others take over when "
                 "its session has expired", self._settings.group, patience
@@ -165,7 +178,7 @@ class Membership:
                 time.sleep(_REJOIN_SECONDS)
 
     def _be_member(self) -> None:
-        consumer = Consumer(self._configuration, logger=_LOGGER)
+        consumer = Consumer(self._configuration, logger=self._logger)
         try:
             consumer.subscribe(
                 list(self._settings.topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
