@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import random
-import signal
-import sys
-import time
-from collections import Counter as Tally
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from uuid import uuid4
 
 from eventstore.core.errors import EventStoreError
 from eventstore.core.ids import derived_id, event_id
 from eventstore.kafka import KafkaLog
 from eventstore.ports import NewEvent, StreamCommit
+from tests.campaigns.nursery import Crew, manned
 from tests.campaigns.relays import Place
 
 STREAMS = 200
@@ -28,47 +22,10 @@ MEMBERS = 3
 
 
 @dataclass
-class Crew:
-    """Relay processes, and what was done to them."""
+class RelayCrew(Crew):
+    """Relays, disturbed mostly in the middle of something."""
 
-    nursery: asyncio.subprocess.Process
     place: Place
-    chance: random.Random
-    pids: list[int] = field(default_factory=list)
-    done: Tally[str] = field(default_factory=Tally)
-    waking: set[asyncio.Task[None]] = field(default_factory=set)
-
-    async def start(self) -> int:
-        assert self.nursery.stdin is not None
-        assert self.nursery.stdout is not None
-        self.nursery.stdin.write(b"start\n")
-        pid = int(await self.nursery.stdout.readline())
-        self.pids.append(pid)
-        return pid
-
-    async def kill(self) -> None:
-        """One dies at once, and another one is started."""
-        os.kill(self.pids.pop(self.chance.randrange(len(self.pids))), signal.SIGKILL)
-        await self.start()
-
-    async def pause(self) -> None:
-        """One stands still until the others have its partitions, then goes on for a while, and is killed then."""
-        pid = self.pids.pop(self.chance.randrange(len(self.pids)))
-        os.kill(pid, signal.SIGSTOP)
-        await self.start()
-
-        async def wake() -> None:
-            await asyncio.sleep(self.place.session_seconds + self.chance.uniform(0.5, 2))
-            os.kill(pid, signal.SIGCONT)
-            await asyncio.sleep(self.chance.uniform(0.5, 3))
-            os.kill(pid, signal.SIGKILL)
-
-        self.waking.add(asyncio.create_task(wake()))
-
-    async def rebalance(self) -> None:
-        """One joins and another one leaves in order, before the group has come to rest."""
-        await self.start()
-        os.kill(self.pids.pop(0), signal.SIGTERM)
 
     async def disturb(self, kills: int) -> None:
         """Kill so many, and pause and rebalance a quarter as many each, in random order."""
@@ -81,33 +38,10 @@ class Crew:
             await asyncio.sleep(self.chance.uniform(0.5, 3 * self.place.session_seconds))
         await asyncio.gather(*self.waking)
 
-    async def stop(self) -> None:
-        """End all in order, and wait until they have."""
-        for pid in self.pids:
-            os.kill(pid, signal.SIGTERM)
-        deadline = time.monotonic() + 40
-        while any(Path(f"/proc/{pid}").exists() for pid in self.pids):
-            assert time.monotonic() < deadline, "a relay does not stop"
-            await asyncio.sleep(0.02)
 
-
-@asynccontextmanager
-async def crew_on(place: Place, seed: int = 0, members: int = MEMBERS) -> AsyncGenerator[Crew]:
-    nursery = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.campaigns.relays", json.dumps(asdict(place)), place.directory,
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    crew = Crew(nursery, place, random.Random(seed))
-    try:
-        for _ in range(members):
-            await crew.start()
-        yield crew
-    finally:
-        for task in crew.waking:
-            task.cancel()
-        assert nursery.stdin is not None
-        nursery.stdin.close()
-        await nursery.wait()
+def crew_on(place: Place, seed: int = 0, members: int = MEMBERS) -> AbstractAsyncContextManager[RelayCrew]:
+    chance = random.Random(seed)
+    return manned("tests.campaigns.relays", place, lambda nursery: RelayCrew(nursery, place, chance), members)
 
 
 def commits_of(round_: int, streams: int) -> list[StreamCommit]:

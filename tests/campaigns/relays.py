@@ -1,8 +1,4 @@
-"""Relay processes that are started by hundreds: one process has imported everything, and forks the others.
-
-`python -m tests.campaigns.relays SETTINGS LOGS` forks a relay for each line it reads, prints its process id, and ends
-all of them when its input ends. A relay publishes until SIGTERM.
-"""
+"""Relay processes for a nursery: each publishes until SIGTERM."""
 
 from __future__ import annotations
 
@@ -20,6 +16,7 @@ from eventstore import Event, EventStore, Recorded, Settings
 from eventstore.core.errors import StoreUnavailableError
 from eventstore.kafka import KafkaLog, KafkaOptions
 from eventstore.publishing import Publication, publishes, relaying
+from tests.campaigns.nursery import tend
 from tests.write.domain import Counted, Counter
 
 PARTITIONS = 6
@@ -92,6 +89,7 @@ def app() -> EventStore:
 
 
 async def relay(place: Place) -> None:
+    slowness[0] = place.slowness
     stopping, loop = asyncio.Event(), asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stopping.set)
     while not stopping.is_set():
@@ -112,39 +110,6 @@ async def relay_until(stopping: asyncio.Event, place: Place) -> None:
             failed.result()
 
 
-def be_relay(place: Place, log: Path) -> None:
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    with log.open("ab", 0) as notes:
-        os.dup2(notes.fileno(), 2)
-    slowness[0] = place.slowness
-    logging.basicConfig(format="%(asctime)s %(process)d %(name)s %(levelname)s %(message)s", level=logging.INFO)
-    status = 1
-    try:
-        asyncio.run(relay(place))
-        status = 0
-    except BaseException:
-        logging.getLogger(__name__).exception("a relay ended")
-    finally:
-        os._exit(status)
-
-
-def main() -> None:
-    place, logs = Place(**json.loads(sys.argv[1])), Path(sys.argv[2])
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
-    children: list[int] = []
-    for number, _ in enumerate(sys.stdin):
-        child = os.fork()
-        if not child:
-            sys.stdin.close()
-            be_relay(place, logs / f"relay-{number}.log")
-        children.append(child)
-        print(child, flush=True)
-    for child in children:
-        try:
-            os.kill(child, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-
-
 if __name__ == "__main__":
-    main()
+    here = Place(**json.loads(sys.argv[1]))
+    tend("relay", Path(sys.argv[2]), lambda: relay(here))

@@ -127,7 +127,7 @@ async def disturb_and_judge(cluster: KafkaCluster, place: Place, sizes: Sizes) -
             written = rounds * STREAMS * SIZE
             await published_all(place, 900)
             caught_up = time.monotonic() - disturbing
-            await crew.stop()
+            await crew.stop(40)
     said = await judge(place, written)
     faults = ", ".join(f"{count} x {kind}" for kind, count in sorted(crew.done.items()))
     return (

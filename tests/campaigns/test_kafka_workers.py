@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import random
-import signal
-import sys
 import time
-from collections import Counter as Tally
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -25,6 +21,7 @@ from eventstore.core.errors import EventStoreError
 from eventstore.core.records import Partition, StoredEvent
 from eventstore.ports import QueryStore
 from eventstore.testing.postgres import fresh_database
+from tests.campaigns.nursery import Crew, manned
 from tests.campaigns.worker_judge import Shown, differences, folded
 from tests.campaigns.workers import Notes, Place, Totals
 from tests.write.domain import Count, Counter
@@ -38,49 +35,10 @@ PAUSE_SECONDS = 0.05
 
 
 @dataclass
-class Crew:
-    """The processes, and what was done to them."""
+class WorkerCrew(Crew):
+    """Workers, whose database can be cut off."""
 
-    nursery: asyncio.subprocess.Process
-    place: Place
-    database: str
-    chance: random.Random
-    pids: list[int] = field(default_factory=list)
-    done: Tally[str] = field(default_factory=Tally)
-    waking: set[asyncio.Task[None]] = field(default_factory=set)
-
-    async def start(self) -> int:
-        assert self.nursery.stdin is not None
-        assert self.nursery.stdout is not None
-        self.nursery.stdin.write(b"start\n")
-        pid = int(await self.nursery.stdout.readline())
-        self.pids.append(pid)
-        return pid
-
-    async def kill(self) -> None:
-        """One dies at once, and another one is started."""
-        pid = self.pids.pop(self.chance.randrange(len(self.pids)))
-        os.kill(pid, signal.SIGKILL)
-        await self.start()
-
-    async def pause(self) -> None:
-        """One stands still until the others have its partitions, then goes on for a while, and is killed then."""
-        pid = self.pids.pop(self.chance.randrange(len(self.pids)))
-        os.kill(pid, signal.SIGSTOP)
-        await self.start()
-
-        async def wake() -> None:
-            await asyncio.sleep(self.place.session_seconds + self.chance.uniform(0.5, 2))
-            os.kill(pid, signal.SIGCONT)
-            await asyncio.sleep(self.chance.uniform(0.5, 3))
-            os.kill(pid, signal.SIGKILL)
-
-        self.waking.add(asyncio.create_task(wake()))
-
-    async def rebalance(self) -> None:
-        """One joins and another one leaves in order, before the group has come to rest."""
-        await self.start()
-        os.kill(self.pids.pop(0), signal.SIGTERM)
+    database: str = ""
 
     async def cut(self) -> None:
         """The database ends every connection."""
@@ -110,33 +68,15 @@ class Crew:
             await asyncio.sleep(self.chance.uniform(0, 0.8))
         await asyncio.gather(*self.waking)
 
-    async def stop(self) -> None:
-        """End all in order, and wait until they have."""
-        for pid in self.pids:
-            os.kill(pid, signal.SIGTERM)
-        deadline = time.monotonic() + 30
-        while any(Path(f"/proc/{pid}").exists() for pid in self.pids):
-            assert time.monotonic() < deadline, "a worker does not stop"
-            await asyncio.sleep(0.02)
 
-
-@asynccontextmanager
-async def crew_on(place: Place, database: str, seed: int) -> AsyncGenerator[Crew]:
-    nursery = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.campaigns.workers", json.dumps(asdict(place)), place.directory,
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    crew = Crew(nursery, place, database, random.Random(seed))
-    try:
-        for _ in range(MEMBERS):
-            await crew.start()
-        yield crew
-    finally:
-        for task in crew.waking:
-            task.cancel()
-        assert nursery.stdin is not None
-        nursery.stdin.close()
-        await nursery.wait()
+def crew_on(place: Place, database: str, seed: int) -> AbstractAsyncContextManager[WorkerCrew]:
+    chance = random.Random(seed)
+    return manned(
+        "tests.campaigns.workers",
+        place,
+        lambda nursery: WorkerCrew(nursery, place, chance, database=database),
+        MEMBERS,
+    )
 
 
 @asynccontextmanager
@@ -221,7 +161,7 @@ async def disturb_and_judge(place: Place, database: str, rounds: int, size: int)
         disturbed = time.monotonic() - began
         for projection in (Totals, Notes):
             await store.wait_for(projection, await store.present(), timeout=180)
-        await crew.stop()
+        await crew.stop(30)
         events = await judge(store, place)
     faults = ", ".join(f"{count} x {kind}" for kind, count in sorted(crew.done.items()))
     return (

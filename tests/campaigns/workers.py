@@ -1,15 +1,10 @@
-"""Worker processes that are started by hundreds: one process has imported everything, and forks the others.
-
-`python -m tests.campaigns.workers SETTINGS LOGS` forks a worker for each line it reads, prints its process id, and ends
-all of them when its input ends. A worker keeps the read models of a Kafka event store up to date until SIGTERM.
-"""
+"""Worker processes for a nursery: each keeps the read models of a Kafka event store up to date until SIGTERM."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import logging
-import os
 import signal
 import sys
 import time
@@ -19,6 +14,7 @@ from pathlib import Path
 from eventstore import EventStore, Projection, Recorded, Row, Settings, projects
 from eventstore.core.errors import StoreUnavailableError
 from eventstore.kafka import KafkaLog, KafkaOptions
+from tests.campaigns.nursery import tend
 from tests.write.domain import Counted, Counter
 
 PARTITIONS = 4
@@ -90,6 +86,7 @@ class Place:
 
 
 async def work(place: Place) -> None:
+    slowness[0] = place.slowness
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
     while not stopping.is_set():
@@ -100,39 +97,6 @@ async def work(place: Place) -> None:
             logging.getLogger(__name__).warning("opened again: %s", error)
 
 
-def be_worker(place: Place, log: Path) -> None:
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    with log.open("ab", 0) as notes:
-        os.dup2(notes.fileno(), 2)
-    slowness[0] = place.slowness
-    logging.basicConfig(format="%(asctime)s %(process)d %(name)s %(levelname)s %(message)s", level=logging.INFO)
-    status = 1
-    try:
-        asyncio.run(work(place))
-        status = 0
-    except BaseException:
-        logging.getLogger(__name__).exception("a worker ended")
-    finally:
-        os._exit(status)
-
-
-def main() -> None:
-    place, logs = Place(**json.loads(sys.argv[1])), Path(sys.argv[2])
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
-    children: list[int] = []
-    for number, _ in enumerate(sys.stdin):
-        child = os.fork()
-        if not child:
-            sys.stdin.close()
-            be_worker(place, logs / f"worker-{number}.log")
-        children.append(child)
-        print(child, flush=True)
-    for child in children:
-        try:
-            os.kill(child, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-
-
 if __name__ == "__main__":
-    main()
+    here = Place(**json.loads(sys.argv[1]))
+    tend("worker", Path(sys.argv[2]), lambda: work(here))

@@ -18,7 +18,7 @@ from confluent_kafka.admin import AdminClient
 
 from eventstore.kafka import KafkaLog
 from tests.campaigns.kafka_judge import read_topic
-from tests.campaigns.relay_crew import SIZE, Crew, crew_on, write
+from tests.campaigns.relay_crew import SIZE, RelayCrew, crew_on, write
 from tests.campaigns.relay_judge import expected_versions, read_public, violations
 from tests.campaigns.relays import MILESTONE, Place
 from tests.kafka.relaying import eventually, until
@@ -28,7 +28,7 @@ STREAMS = 12
 
 
 @asynccontextmanager
-async def relays(bootstrap: str, directory: Path, members: int) -> AsyncGenerator[Crew]:
+async def relays(bootstrap: str, directory: Path, members: int) -> AsyncGenerator[RelayCrew]:
     """Write some hundred events, and start relays that take seconds for them."""
     place = Place(bootstrap, f"t{uuid4().hex[:8]}", str(directory), slowness=0.025)
     async with place.store() as store:
@@ -105,7 +105,7 @@ async def test_a_relay_that_stood_still_publishes_nothing_after_another_one_took
 async def test_a_relay_that_is_told_to_stop_ends_its_transactions(kafka_bootstrap: str, tmp_path: Path) -> None:
     async with relays(kafka_bootstrap, tmp_path, 1) as crew:
         await in_the_middle(crew.place)
-        await crew.stop()
+        await crew.stop(40)
         committed, everything = await asyncio.to_thread(counts, crew.place)
         assert committed == everything, "a transaction was left open, or aborted"
         crew.pids.clear()
