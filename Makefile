@@ -27,7 +27,7 @@ service: $(STAMP)  ## the task domain as a web service with a page; PORT=8000
 	@$(RUN) -m examples.task_service --port $(or $(PORT),8000)
 
 test: $(STAMP)  ## every test but the campaigns, and at least 95 % coverage of each package that must not fail
-	$(RUN) -m coverage run -m pytest -rs --durations=10  # from the start: the plug-in imports the package early
+	$(RUN) -m coverage run -m pytest -rfEs --durations=10  # from the start: the plug-in imports the package early
 	@for package in core write read sqlite; do $(RUN) -m coverage report --include="src/eventstore/$$package/*" --fail-under=95 || exit 1; done
 
 check: $(STAMP)  ## linters and type checkers

@@ -21,6 +21,7 @@ from eventstore.ports import StreamQuery
 from eventstore.testing.kafka import KafkaCluster
 from eventstore.testing.log_contract import commit_of
 from tests.kafka.connections import connection_to
+from tests.listening import listening
 
 pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("kafka_installation"), pytest.mark.timeout(60)]
 PREFIX = "shop"
@@ -148,16 +149,19 @@ async def test_a_certificate_of_another_host_is_refused(cluster: KafkaCluster) -
     host, _, port = cluster.bootstrap.partition(":")
 
     async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        near, far = (reader, writer), await asyncio.open_connection(host, int(port))
-        await asyncio.gather(pump(near[0], far[1]), pump(far[0], near[1]))
+        far_reader, far_writer = await asyncio.open_connection(host, int(port))
+        try:
+            await asyncio.gather(pump(reader, far_writer), pump(far_reader, writer))
+        finally:
+            far_writer.close()
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65536):
             writer.write(data)
         writer.close()
 
-    async with await asyncio.start_server(forward, "127.0.0.2", 0) as server:
-        address = f"127.0.0.2:{server.sockets[0].getsockname()[1]}"
+    async with listening(forward, "127.0.0.2") as own:
+        address = f"127.0.0.2:{own}"
         with pytest.raises(ConfigurationError, match="TLS failed.*certificate"):
             await Administration(connection_to(cluster, "admin", bootstrap=address)).cluster()
 

@@ -11,6 +11,7 @@ import pytest
 from eventstore.core.errors import ConfigurationError, EventStoreError, StoreClosedError, StoreUnavailableError
 from eventstore.schema import SchemaRegistry
 from eventstore.schema.registry import FULL_TRANSITIVE
+from tests.listening import listening
 
 
 @asynccontextmanager
@@ -24,10 +25,9 @@ async def answering(status: str, body: str) -> AsyncGenerator[str]:
         )
         writer.write(f"{head}\r\n\r\n{body}".encode())
         await writer.drain()
-        writer.close()
 
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with listening(answer) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.mark.parametrize(
