@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Self
 from uuid import UUID, uuid4
 
-from tests.campaigns.kafka_judge import Evidence, Written, read_topic, violations
+from tests.campaigns.kafka_judge import Evidence, Written, read_events, violations
 from tests.campaigns.kafka_member import JUMPS
 
 PARTITIONS = 4
@@ -226,7 +226,7 @@ class Team:
 
     async def judge(self) -> Written:
         """Check every promise and give what the log holds."""
-        written = await asyncio.to_thread(read_topic, self.bootstrap, f"{self.prefix}.counter.events")
+        written = await asyncio.to_thread(read_events, self.bootstrap, f"{self.prefix}.counter.events")
         broken = violations(written, self.evidence)
         assert not broken, f"{len(broken)} violations, seed {self.seed}, {self.directory}:\n" + "\n".join(broken[:20])
         return written

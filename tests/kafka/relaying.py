@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
 
-from confluent_kafka import Consumer, KafkaError, TopicPartition
-
 from eventstore import Event, EventStore, OnError, Recorded, Settings
 from eventstore.kafka import KafkaLog, KafkaOptions
 from eventstore.kafka.relay import Relay
 from eventstore.publishing import Publication, publishes
+from tests.topics import read_topic
 from tests.write.domain import Count, Counted, Counter
 
 PARTITIONS = 4
@@ -121,32 +120,17 @@ class Seen(NamedTuple):
 
 
 def seen(bootstrap: str, topic: str, isolation: str = "read_committed") -> list[Seen]:
-    """Read a whole topic, partition by partition in the order of offsets."""
-    consumer = Consumer({
-        "bootstrap.servers": bootstrap, "group.id": "none", "enable.auto.commit": False,
-        "enable.partition.eof": True, "isolation.level": isolation,
-    })  # fmt: skip
-    found: list[Seen] = []
-    try:
-        numbers = list(consumer.list_topics(topic, timeout=15).topics[topic].partitions)
-        consumer.assign([TopicPartition(topic, number, 0) for number in numbers])
-        unread = set(numbers)
-        while unread:
-            message = consumer.poll(10)
-            assert message is not None, "the broker is silent"
-            if message.error() is not None:
-                assert message.error().code() == KafkaError._PARTITION_EOF, message.error()
-                unread.discard(message.partition())
-                continue
-            headers = {name: value.decode() for name, value in message.headers() or []}
-            found.append(
-                Seen(
-                    message.partition(), message.offset(), message.key().decode(), json.loads(message.value()), headers
-                )
-            )
-    finally:
-        consumer.close()
-    return found
+    """Read a whole topic, each partition in the order of offsets."""
+    return [
+        Seen(
+            message.partition(),
+            message.offset(),
+            message.key().decode(),
+            json.loads(message.value()),
+            {name: value.decode() for name, value in message.headers() or []},
+        )
+        for message in read_topic(bootstrap, topic, isolation)
+    ]
 
 
 def notes_by_key(records: list[Seen]) -> dict[str, list[str]]:

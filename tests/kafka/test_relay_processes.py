@@ -17,7 +17,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from eventstore.kafka import KafkaLog
-from tests.campaigns.kafka_judge import read_topic
+from tests.campaigns.kafka_judge import read_events
 from tests.campaigns.relay_crew import SIZE, RelayCrew, crew_on, write
 from tests.campaigns.relay_judge import expected_versions, read_public, violations
 from tests.campaigns.relays import MILESTONE, Place
@@ -79,7 +79,7 @@ async def stopped_in_the_middle(crew: RelayCrew) -> None:
 
 async def judged(place: Place) -> tuple[int, int]:
     """Wait until everything is published, and check it; gives what readers of committed data and others see."""
-    source = await asyncio.to_thread(read_topic, place.bootstrap, f"{place.prefix}.counter.events")
+    source = await asyncio.to_thread(read_events, place.bootstrap, f"{place.prefix}.counter.events")
     assert len(source.valid) == STREAMS * SIZE
     await eventually(lambda: is_there(place))
     await eventually(lambda: counts(place)[0] >= len(source.valid))
