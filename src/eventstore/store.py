@@ -176,7 +176,6 @@ class EventStore(Queries):
         *,
         expected_version: int | None = None,
         command_id: UUID | str | None = None,
-        fresh: bool = False,
         caused_by: Recorded | UUID | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - passed on as a deadline that group commit keeps
     ) -> Committed:
@@ -188,7 +187,6 @@ class EventStore(Queries):
             command: What is wanted.
             expected_version: The version the caller decided on, `NEW` for a new stream; None for whatever it is.
             command_id: Makes a repetition harmless: the first result comes back. By default a new id.
-            fresh: The id was made just now, so it need not be looked up first.
             caused_by: The event or correlation id that led to the command, to trace what caused what.
             timeout: Seconds to wait for the log; by default `Settings.timeout`.
 
@@ -208,7 +206,7 @@ class EventStore(Queries):
             StoreClosedError: The store is not open.
         """
         commands, seconds = self._commands, self.settings.timeout if timeout is None else timeout
-        origin = origin_of(command_id, caused_by, self.settings.environment, fresh=fresh)
+        origin = origin_of(command_id, caused_by, self.settings.environment)
         telemetry = self.settings.telemetry
         if telemetry is None:
             return await commands.execute(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +14,7 @@ from eventstore.kafka import KafkaLog, KafkaOptions
 from eventstore.kafka.relay import Relay
 from eventstore.publishing import Publication, publishes
 from tests.topics import read_topic
+from tests.waiting import until
 from tests.write.domain import Count, Counted, Counter
 
 PARTITIONS = 4
@@ -92,21 +91,6 @@ async def count(store: EventStore, notes: dict[str, list[str]]) -> None:
 async def published(relay: Relay, events: int, seconds: float = 30) -> None:
     """Return when a relay has published so many."""
     await until(lambda: relay.published >= events, lambda: f"{relay.published} of {events}", seconds)
-
-
-async def until(holds: Callable[[], bool], otherwise: Callable[[], str] = lambda: "", seconds: float = 15) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, otherwise()
-        await asyncio.sleep(0.02)
-
-
-async def eventually(holds: Callable[[], bool], seconds: float = 40) -> None:
-    """Return when something holds that takes a while to find out."""
-    deadline = time.monotonic() + seconds
-    while not await asyncio.to_thread(holds):
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)
 
 
 class Seen(NamedTuple):

@@ -77,7 +77,7 @@ class Tracing:
             command_id = uuid7(int(now.timestamp() * 1000), bits)
         if correlation == origin.command_id:  # nothing led to it but the caller
             correlation = UUID(int=context.trace_id)
-        return Origin(command_id, correlation, origin.chosen, origin.repeated)
+        return Origin(command_id, correlation, origin.chosen)
 
     def appended(self, partition: Partition, commits: Sequence[StreamCommit], seconds: float) -> None:
         """Note a group commit, in the traces of the commands in it that this process was asked for."""
