@@ -93,7 +93,6 @@ async def test_missing_topics_are_created_so_that_no_event_is_lost(place: Place)
     assert {name: topic.identity.partitions for name, topic in topics.items()} == {
         place.events: 2,
         place.commands: 2,
-        place.names.dead("task"): 1,
         place.names.replies: 16,
     }
     assert events.settings is not None

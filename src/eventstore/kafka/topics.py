@@ -193,7 +193,6 @@ def wanted_topics(
         wanted += [
             topic(names.events(category), Kind.EVENTS, category, options.partitions, _EVENTS),
             topic(names.commands(category), Kind.COMMANDS, category, options.partitions, _COMMANDS),
-            topic(names.dead(category), Kind.DEAD, category, 1, _DEAD),
         ]
     for name in public:
         if names.is_own(name):
