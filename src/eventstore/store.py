@@ -142,7 +142,7 @@ class EventStore(Queries):
             self._command_side = commands
             if self.application.has_read_models:
                 name = process_name(environment)
-                self._opened_query_store = await resources.enter_async_context(self._query_store(name))
+                self._opened_query_store = await resources.enter_async_context(self.query_store(name))
                 self._read_side = await self._open_read_side(self._opened_query_store, name, resources)
             if settings.telemetry is not None:
                 await resources.enter_async_context(watching(self, settings.telemetry, environment.clock))
@@ -311,7 +311,7 @@ class EventStore(Queries):
         """
         for subscriber in self.application.subscribers(self._send):
             if subscriber.definition.name == name:
-                async with self._query_store() as query_store:
+                async with self.query_store() as query_store:
                     await query_store.accept(subscriber.definition)
                 return
         message = f"there is no read model or process manager {name!r} in this application"
@@ -364,7 +364,8 @@ class EventStore(Queries):
             send.aggregate, send.id, send.command, command_id=outgoing.command_id, caused_by=outgoing.cause
         )
 
-    def _query_store(self, name: str = "") -> QueryStore:
+    def query_store(self, name: str = "") -> QueryStore:
+        """Give the place of the read models by itself, not opened yet; for tools, if there are read models."""
         assert self._where is not None  # noqa: S101 - refused in __init__
         return query_store_at(self._where, self.settings.environment.clock, name)
 
