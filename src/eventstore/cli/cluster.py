@@ -110,8 +110,13 @@ async def examine_groups(
         expected = _expected(log, store, statuses)
         seen = await groups.describe([each.group for each in expected])
         waiting = {each.group: await groups.waiting(each.group, [*each.places]) for each in expected if each.counts}
+        unsettled = any(
+            one.state not in _AT_REST or not one.given >= each.places
+            for each, one in zip(expected, seen.values(), strict=True)
+            if one.members
+        )
         # What is being dealt out, or has just come, looks the same as what is stuck: does it move?
-        if any(one.state not in _AT_REST for one in seen.values()) or any(any(w.values()) for w in waiting.values()):
+        if unsettled or any(any(counts.values()) for counts in waiting.values()):
             await asyncio.sleep(_LOOK_AGAIN_SECONDS)
             seen = await groups.describe([each.group for each in expected])
         for each in expected:
@@ -195,7 +200,10 @@ def _of_group(expected: _Expected, group: GroupState, stuck: int) -> Finding:
     unassigned = sorted(expected.places - group.given)
     if unassigned:
         which = _listed(f"{topic}/{number}" for topic, number in unassigned)
-        found = f"nobody in {group.name} has {which}: deploy the same version of the application everywhere"
+        found = (
+            f"nobody in {group.name} has {which}: a process that is to hand over stands still, or runs another version "
+            "of the application: restart it"
+        )
         return Finding("fail", check, found)
     if stuck:
         found = f"{stuck:,} commands wait in {group.name} and none was answered for {_LOOK_AGAIN_SECONDS:g} s: see the owners' logs"
