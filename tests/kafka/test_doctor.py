@@ -193,7 +193,7 @@ async def test_a_group_that_a_member_holds_up_is_told(shop: Shop) -> None:
     with shop.member(group, topic, polls=False, strategy="range") as still:
         await until(lambda: bool(still))
         with shop.member(group, topic, strategy="range"):
-            while (await shop.log.groups.describe([group]))[group].state == "stable":
+            while (await shop.log.groups.describe([group]))[group].state == "stable":  # noqa: ASYNC110 - of a group
                 await asyncio.sleep(0.05)  # the newcomer is on its way
             owners = (await shop.findings())["owners"]
     assert owners.result == "fail"
