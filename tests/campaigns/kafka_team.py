@@ -62,6 +62,8 @@ class Healing:
 class Team:
     """Members on one prefix, and what they said; ends them all when left."""
 
+    module = "tests.campaigns.kafka_member"
+
     def __init__(self, bootstrap: str, directory: Path, load: Load) -> None:
         self.seed = int(os.environ.get("SEED", random.randrange(2**32)))
         self.chance = random.Random(self.seed)
@@ -73,6 +75,7 @@ class Team:
         self.members: list[Running] = []
         self.healing = Healing()
         self.healed: list[float] = []
+        self.python = sys.executable
         self._started = 0
 
     async def __aenter__(self) -> Self:
@@ -110,7 +113,7 @@ class Team:
         path = self.directory / f"member-{self._started}.log"
         with path.open("wb") as log:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "tests.campaigns.kafka_member", json.dumps(settings),
+                self.python, "-m", self.module, json.dumps(settings),
                 stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=log,
             )  # fmt: skip
         member = Running(process, name, path)
@@ -199,6 +202,9 @@ class Team:
                 found = f"a member ended by itself: {member.log.read_text()[-3_000:]}"
                 raise AssertionError(found)
 
+    def heard(self, member: Running, text: str) -> None:
+        """Take a line of a member's; for teams whose members say more."""
+
     async def _hear(self, member: Running) -> None:
         assert member.process.stdout is not None
         async for line in member.process.stdout:
@@ -206,6 +212,7 @@ class Team:
             if not text.endswith("\n"):
                 break
             self.evidence.hear(text)
+            self.heard(member, text)
             match text.split():
                 case ["opened"]:
                     member.opened = True
