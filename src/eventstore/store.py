@@ -212,17 +212,15 @@ class EventStore(Queries):
             return await commands.execute(
                 aggregate, aggregate_id, command, origin, expected_version=expected_version, timeout=seconds
             )
-        with telemetry.command(aggregate.category, aggregate_id, command, origin) as measured:
-            return measured.note(
-                await commands.execute(
-                    aggregate,
-                    aggregate_id,
-                    command,
-                    measured.origin,
-                    expected_version=expected_version,
-                    timeout=seconds,
-                )
+        measured = telemetry.command(aggregate.category, aggregate_id, command, origin)
+        try:
+            done = await commands.execute(
+                aggregate, aggregate_id, command, measured.origin, expected_version=expected_version, timeout=seconds
             )
+        except BaseException as error:
+            measured.failed(error)
+            raise
+        return measured.executed(done)
 
     async def load(
         self, aggregate: type[A], aggregate_id: str, *, at: int | datetime | None = None, linearizable: bool = False
