@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import random
 import time
@@ -14,8 +15,9 @@ from uuid import uuid4
 import pytest
 from confluent_kafka import Producer
 
+from eventstore.core.errors import ConfigurationError, StoreClosedError
 from eventstore.kafka import KafkaLog
-from eventstore.kafka.records import Claim, claim_record, event_records
+from eventstore.kafka.records import FORMAT, Claim, claim_record, event_records
 from tests.conftest import ProxiedKafka
 from tests.kafka.logs import counted, indexed, new_prefix, opened, plant, reading, versions, write, write_until_done
 from tests.kafka.partitions import commit_of, read_all
@@ -121,6 +123,24 @@ async def test_a_transaction_that_a_stranger_leaves_open_stops_nobody(
                 assert await versions(other, "task-1") == [1, 2, 3]
         await asyncio.wait_for(indexed(log), 10)
         assert await write_until_done(log, commit_of("task-1", 3), 30) == "Appended"
+
+
+async def test_a_process_stops_where_a_later_version_writes_what_it_cannot_read(
+    bootstrap: str, prefix: str, tmp_path: Path
+) -> None:
+    claim = claim_record(Claim("0123456789abcdef", 7, 0, "a later version", 0))
+    later = claim._replace(value=json.dumps({**json.loads(claim.value or b""), "format": FORMAT + 1}).encode())
+    said = (
+        rf"a later version of eventstore owns a partition of task.*format {FORMAT + 1}, known up to {FORMAT}.*upgrade"
+    )
+    async with opened(bootstrap, prefix, tmp_path) as log:
+        await write(log, "task-1", 0, 2)
+        plant(bootstrap, f"{prefix}.task.events", [later])
+        with pytest.raises((ConfigurationError, StoreClosedError), match=said):
+            await write_until_done(log, commit_of("task-1", 2))
+    with pytest.raises((ConfigurationError, StoreClosedError), match=said):
+        async with reading(bootstrap, prefix, tmp_path / "other") as other:
+            await indexed(other)
 
 
 async def test_what_is_written_behind_a_forged_claim_is_not_acknowledged(

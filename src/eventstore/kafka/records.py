@@ -23,6 +23,7 @@ from typing import Annotated, Final, NamedTuple, Protocol, TypeAlias, TypeVar, c
 from pydantic import BaseModel, Field, ValidationError
 
 from eventstore.core.envelope import BINARY
+from eventstore.core.errors import ConfigurationError
 from eventstore.core.records import StoredEvent
 from eventstore.ports import StreamCommit
 
@@ -41,6 +42,8 @@ _AVRO: Final = ("content_type", b"application/avro")
 _HEADERS: Final = (
     _LEASE, "event_id", "event_type", "schema_version", "command_id", "part", "occurred_at", "content_type",
 )  # fmt: skip
+FORMAT: Final = 1
+"""Of the records behind a claim. Who knows less stops at the claim: it would take what is committed for void."""
 _ID_BYTES: Final = 16
 _COLONS: Final = 2
 _LEASE_FORM: Final = re.compile("[0-9a-f]{16}")
@@ -106,7 +109,13 @@ class Claim(NamedTuple):
 
 def claim_record(claim: Claim) -> Record:
     """Write a claim; its key is unique, so compaction keeps it for ever."""
-    value = {"producer_id": claim.producer_id, "epoch": claim.epoch, "owner": claim.owner, "at": claim.at}
+    value = {
+        "format": FORMAT,
+        "producer_id": claim.producer_id,
+        "epoch": claim.epoch,
+        "owner": claim.owner,
+        "at": claim.at,
+    }
     return Record(_CLAIM + claim.lease.encode(), json.dumps(value).encode(), [(_LEASE, claim.lease.encode())])
 
 
@@ -217,6 +226,9 @@ class LeaseRule:
         Returns:
             The event, or None if the record is none that counts. For the record of an erasure the erased event: it
             has the offset that it was written at, and takes the place of what may have been read there.
+
+        Raises:
+            ConfigurationError: From here on the owner writes what only a later version of the package reads.
         """
         event: StoredEvent | None = None
         if key is None or key.startswith(_CONTROL):
@@ -270,9 +282,16 @@ class LeaseRule:
     def _control(self, key: bytes, value: bytes | None) -> bool:
         """Obey a record that is no event; tells whether it is one of ours."""
         if key.startswith(_CLAIM):
-            lease, producer_id = key[len(_CLAIM) :].decode(errors="replace"), _claimant(value)
-            if producer_id is None or not _LEASE_FORM.fullmatch(lease):
+            lease, claimed = key[len(_CLAIM) :].decode(errors="replace"), _claimed(value)
+            if claimed is None or not _LEASE_FORM.fullmatch(lease):
                 return False
+            producer_id, written = claimed
+            if written > FORMAT:
+                message = (
+                    f"a later version of eventstore owns a partition of {self.category}, and writes what this one cannot "
+                    f"read (format {written}, known up to {FORMAT}): upgrade this process"
+                )
+                raise ConfigurationError(message)
             self.open_producers.add(producer_id)
             self.lease = lease
             return True
@@ -297,14 +316,18 @@ def _part(part: bytes) -> tuple[int, int]:
     return _number(index), _number(size)
 
 
-def _claimant(value: bytes | None) -> int | None:
-    """Give the producer id of a claim, or None if it is none of ours."""
+def _claimed(value: bytes | None) -> tuple[int, int] | None:
+    """Give the producer id of a claim and the format of what stands behind it, or None if it is none of ours."""
     try:
         claimed = cast("object", json.loads(value or b""))
     except (ValueError, RecursionError):
         return None
-    found = cast("dict[str, object]", claimed).get("producer_id") if isinstance(claimed, dict) else None
-    return found if type(found) is int and found in _PRODUCERS else None
+    if not isinstance(claimed, dict):
+        return None
+    fields = cast("dict[str, object]", claimed)
+    found, written = fields.get("producer_id"), fields.get("format", 1)
+    sound = type(found) is int and found in _PRODUCERS and type(written) is int
+    return (cast("int", found), cast("int", written)) if sound else None
 
 
 def _number(text: bytes) -> int:
