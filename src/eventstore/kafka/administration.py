@@ -41,17 +41,10 @@ _LOGGER: Final = logging.getLogger(__name__)
 
 
 class Cluster(NamedTuple):
-    """Which cluster, and how many brokers it has now.
-
-    Attributes:
-        id: The cluster's.
-        brokers: How many are there.
-        addresses: Of each of them, by its id.
-    """
+    """Which cluster, and how many brokers it has now."""
 
     id: str
     brokers: int
-    addresses: Mapping[int, str]
 
 
 class Administration:
@@ -83,8 +76,7 @@ class Administration:
             asked = cast("Future[DescribeClusterResult]", self._admin.describe_cluster(request_timeout=self._seconds))
             found = self._result(asked, f"the brokers at {self._where} cannot be used")
             assert found is not None  # noqa: S101 - every error is raised
-            addresses = {node.id: f"{node.host}:{node.port}" for node in found.nodes}
-            return Cluster(found.cluster_id or "", len(addresses), addresses)
+            return Cluster(found.cluster_id or "", len(found.nodes))
 
         return await asyncio.to_thread(ask)
 

@@ -18,7 +18,7 @@ from eventstore.kafka.topics import trial_topic
 from eventstore.kafka.wire import ProducerIdentity, Wire, encode_batch
 
 _SECONDS: Final = 5.0
-_TRIES: Final = 3
+_PAUSE: Final = 0.1
 _NOBODY: Final = ProducerIdentity(-1, -1)
 _NO_SEQUENCE: Final = -1
 
@@ -64,20 +64,19 @@ class Brokers:
             ConfigurationError: The brokers refuse this user or this connection.
             LogUnavailableError: None can be reached.
         """
-        administration = Administration(self._connection)
-        addresses = (await administration.cluster()).addresses
         async with Wire(self._connection) as wire:
+            addresses = wire.brokers
             spoken = {broker: await wire.spoken_by(broker, _SECONDS) for broker in sorted(addresses)}
             answering = [broker for broker, speaks in spoken.items() if speaks is not None]
             # A topic cannot be created as long as one of those that are to hold it does not answer.
             ahead = dict[int, float]()
             if len(answering) == len(addresses):
-                ahead = await self._clocks(wire, administration)
+                ahead = await self._clocks(wire, len(addresses))
         return [BrokerState(broker, addresses[broker], speaks, ahead.get(broker)) for broker, speaks in spoken.items()]
 
-    async def _clocks(self, wire: Wire, administration: Administration) -> dict[int, float]:
+    async def _clocks(self, wire: Wire, brokers: int) -> dict[int, float]:
         name = self._names.partition(f"clock-{self._environment.entropy.bits(32):08x}", 0).topic
-        topic = trial_topic(name, (await administration.cluster()).brokers)
+        administration, topic = Administration(self._connection), trial_topic(name, brokers)
         try:
             await administration.create([topic])
         except ForbiddenError:
@@ -96,13 +95,16 @@ class Brokers:
     async def _ahead(self, wire: Wire, topic: str, number: int) -> float | None:
         """Have a record stamped: the stamp was made between sending it and the answer."""
         batch = encode_batch([Record(b"clock", b"", [])], _NOBODY, _NO_SEQUENCE)
-        for _ in range(_TRIES):  # a leader may not know yet that it is one
-            before = self._environment.clock.now()
+        clock = self._environment.clock
+        deadline = clock.monotonic() + _SECONDS
+        while clock.monotonic() < deadline:  # a leader may not know yet that it is one
+            before = clock.now()
             reply = await wire.produce(topic, number, batch, _SECONDS)
-            after = self._environment.clock.now()
+            after = clock.now()
             if reply.code == 0 and reply.stored_at >= 0:
                 return _outside(before, reply.stored_at / 1000, after)
             await wire.refresh()
+            await clock.sleep(_PAUSE)
         return None
 
 

@@ -182,6 +182,11 @@ class Wire:
         _, ((_, code, _, offset),) = answer.topics[0]
         return self._replied(code, offset)
 
+    @property
+    def brokers(self) -> Mapping[int, str]:
+        """The addresses of all brokers that are there, as one of them says, by their ids."""
+        return {broker.nodeId: f"{broker.host}:{broker.port}" for broker in self._client.cluster.brokers()}
+
     def leader(self, topic: str, number: int) -> int | None:
         """Tell which broker leads a partition of a topic that is known, if any does."""
         found: int | None = self._client.cluster.leader_for_partition(TopicPartition(topic, number))
