@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from eventstore.background import finished
+from eventstore.core.errors import LogUnavailableError
 from eventstore.environment import Environment
 from eventstore.kafka.administration import Administration
 from eventstore.kafka.connection import Connection
@@ -64,7 +66,8 @@ class Brokers:
             ConfigurationError: The brokers refuse this user or this connection.
             LogUnavailableError: None can be reached.
         """
-        async with Wire(self._connection) as wire:
+        async with AsyncExitStack() as resources:
+            wire = await self._connect(resources)
             addresses = wire.brokers
             spoken = {broker: await wire.spoken_by(broker, _SECONDS) for broker in sorted(addresses)}
             answering = [broker for broker, speaks in spoken.items() if speaks is not None]
@@ -73,6 +76,13 @@ class Brokers:
             if len(answering) == len(addresses):
                 ahead = await self._clocks(wire, len(addresses))
         return [BrokerState(broker, addresses[broker], speaks, ahead.get(broker)) for broker, speaks in spoken.items()]
+
+    async def _connect(self, resources: AsyncExitStack) -> Wire:
+        try:
+            return await resources.enter_async_context(Wire(self._connection))
+        except LogUnavailableError:
+            await Administration(self._connection).cluster()  # names what is wrong with the connection
+            raise
 
     async def _clocks(self, wire: Wire, brokers: int) -> dict[int, float]:
         name = self._names.partition(f"clock-{self._environment.entropy.bits(32):08x}", 0).topic
