@@ -56,6 +56,14 @@ def test_a_table_that_somebody_changed_is_told(cli: Cli, database: Path) -> None
     assert (result, "the table workload_v1 has no column open_tasks" in text) == ("fail", True)
 
 
+def test_brokers_out_of_reach_are_told_once(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIPES_KAFKA", "127.0.0.1:1")
+    done = cli("--json", "doctor", app="tests.cli.piping:store")
+    last = json.loads(done.stdout.splitlines()[-1])
+    assert (done.returncode, last["result"], "127.0.0.1:1 cannot be used" in last["found"]) == (1, "fail", True)
+    assert done.stderr == ""
+
+
 @pytest.fixture(scope="module")
 def server() -> Generator[PostgresServer]:
     started = PostgresServer.start({"wal_level": "logical"})

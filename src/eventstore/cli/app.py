@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from importlib.metadata import version
 from typing import Annotated
@@ -65,10 +66,18 @@ app.add_typer(schemas.app, name="schemas")
 app.add_typer(development.app, name="dev")
 
 
+_OF_LIBRDKAFKA = re.compile(r"[A-Z]+ \[rdkafka#")
+
+
 def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer's signature
     if wanted:
         print(version("eventstore"))
         raise typer.Exit
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Leave out what Kafka's clients say of each try to connect: the command's own error says it once."""
+    return not record.name.startswith("aiokafka") and not _OF_LIBRDKAFKA.match(record.getMessage())
 
 
 @app.callback()
@@ -85,6 +94,9 @@ def options(
 ) -> None:
     """Look at, rebuild, check and move event stores."""
     logging.basicConfig(level=logging.DEBUG if debug else logging.ERROR, format="%(levelname)s %(message)s")
+    if not debug:
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(_is_ours)
     context.obj = Session(application, Output(as_json=as_json), debug)
 
 
