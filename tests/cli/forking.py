@@ -34,6 +34,7 @@ class Forks:
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
+        self._count = 0
 
     def run(
         self,
@@ -57,9 +58,15 @@ class Forks:
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        job = {"arguments": [*arguments], "environment": {**environment}, "directory": f"{directory}"}
-        print(json.dumps({**job, "given": given, "stop": stop, "deaf": deaf}), file=self._process.stdin, flush=True)
-        return Ended(*json.loads(self._process.stdout.readline()))
+        job: dict[str, Any] = {"arguments": [*arguments], "environment": {**environment}, "directory": f"{directory}"}
+        self._count += 1
+        job |= {"number": self._count, "given": given, "stop": stop, "deaf": deaf}
+        print(json.dumps(job), file=self._process.stdin, flush=True)
+        number, ended = 0, Ended(0, "", "")
+        while number != self._count:  # what a test did not wait for is nobody's
+            number, *rest = json.loads(self._process.stdout.readline())
+            ended = Ended(*rest)
+        return ended
 
 
 @contextmanager
@@ -99,7 +106,7 @@ def main() -> None:
             _, status = os.waitpid(pid, 0)
             errors.seek(0)
             code = os.waitstatus_to_exitcode(status)
-            print(json.dumps([code, out.decode(), errors.read().decode()]), flush=True)
+            print(json.dumps([job["number"], code, out.decode(), errors.read().decode()]), flush=True)
 
 
 def _child(job: Mapping[str, Any]) -> NoReturn:

@@ -201,6 +201,7 @@ def on_kafka(forks: Forks, kafka_bootstrap: str, tmp_path_factory: pytest.TempPa
 
 
 @pytest.mark.kafka
+@pytest.mark.timeout(90)  # the first one makes topics and has an inbox begin
 @pytest.mark.parametrize("name", ON_KAFKA)
 def test_a_command_about_kafka_works_in_a_pipe(name: str, on_kafka: Runs) -> None:
     on_kafka.check(name, ON_KAFKA[name])
