@@ -1,11 +1,15 @@
-"""Connections of users to a secure cluster."""
+"""Users of a secure cluster, and how they connect."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
+from uuid import uuid4
 
 from eventstore.kafka import Connection
+from eventstore.kafka.rights import Right
 from eventstore.testing.kafka import KafkaCluster
+from eventstore.testing.kafka_config import Permission
 
 
 def connection_to(cluster: KafkaCluster, user: str, **changes: Any) -> Connection:
@@ -17,3 +21,21 @@ def connection_to(cluster: KafkaCluster, user: str, **changes: Any) -> Connectio
         "authority": settings["ssl.ca.location"],
     }
     return Connection(**(given | changes))
+
+
+def permissions_of(rights: Iterable[Right]) -> list[Permission]:
+    return [
+        Permission(right.resource, right.name, operation, right.pattern)
+        for right in rights
+        for operation in right.operations
+    ]
+
+
+async def new_user(cluster: KafkaCluster, rights: Iterable[Right], without: str = "") -> str:
+    """Make a user with these rights, but for those on a kind of thing, or an operation."""
+    user = f"u-{uuid4().hex[:8]}"
+    await cluster.create_user(user)
+    granted = [each for each in permissions_of(rights) if without not in {each.resource, each.operation}]
+    if granted:
+        await cluster.allow(user, granted)
+    return user

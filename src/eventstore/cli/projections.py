@@ -131,11 +131,14 @@ def worker(
         int | None, typer.Option(min=0, max=65_535, help="Serve metrics for Prometheus there; 0 for any free port.")
     ] = None,
     metrics_address: Annotated[str, typer.Option(help="At this address.")] = "127.0.0.1",
+    serve: Annotated[
+        bool, typer.Option("--serve/--no-serve", help="Own a share of the log; without, the rights of a projection do.")
+    ] = True,
 ) -> None:
     """Keep read models up to date until told to stop (SIGINT, SIGTERM); what is under way is finished then.
 
     Several may run, on several machines: they share the partitions. On Kafka each of them also owns its share of the
-    log and executes the commands that other processes send.
+    log and executes the commands that other processes send, unless --no-serve says otherwise.
     """
     session = session_of(context)
     names = None if projections is None else [name.strip() for name in projections.split(",")]
@@ -145,7 +148,7 @@ def worker(
     async def work() -> None:
         stop = told_to_stop()
         async with (
-            session.opened(serve=True, create=True, metered=metered, changes=changes) as store,
+            session.opened(serve=serve, create=True, metered=metered, changes=changes) as store,
             AsyncExitStack() as served,
         ):
             if metrics_port is not None:

@@ -12,8 +12,7 @@ from typing import Final, Self
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from eventstore.core.errors import LogUnavailableError
-from eventstore.kafka.errors import fatal_to_readers
+from eventstore.kafka.errors import fatal_to_readers, refusal_of
 
 _LOGGER: Final = logging.getLogger(__name__)
 _BATCH: Final = 200
@@ -60,6 +59,7 @@ class Replies:
         """Listen; a reply to anything that is sent after this arrives.
 
         Raises:
+            ConfigurationError: This user may not read the topic.
             LogUnavailableError: The brokers cannot be reached.
         """
         self._loop = asyncio.get_running_loop()
@@ -78,6 +78,11 @@ class Replies:
         """Stop listening."""
         self._stopping = True
         await asyncio.shield(asyncio.to_thread(self._thread.join))
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether a reply that comes now is handed over."""
+        return self._thread.is_alive() and not self._stopping
 
     def _work(self) -> None:
         consumer = Consumer(self._settings, logger=_LOGGER)
@@ -127,9 +132,9 @@ class Replies:
         elif error is None:
             self._listening.set_result(None)
         elif isinstance(error, KafkaException):
-            unavailable = LogUnavailableError(f"the replies topic cannot be read: {error}")
-            unavailable.__cause__ = error
-            self._listening.set_exception(unavailable)
+            refusal = refusal_of(error.args[0], f"{self._place[0]} cannot be read, so no answer would be heard")
+            refusal.__cause__ = error
+            self._listening.set_exception(refusal)
         else:
             self._listening.set_exception(error)
 

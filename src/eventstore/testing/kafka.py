@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
@@ -22,7 +22,7 @@ from uuid import uuid4
 
 from eventstore.core.errors import ConfigurationError, StoreUnavailableError
 from eventstore.testing.guard import DirectoryGuard
-from eventstore.testing.kafka_config import ADMIN, Resource, addresses, server_properties
+from eventstore.testing.kafka_config import ADMIN, Permission, addresses, server_properties
 from eventstore.testing.kafka_docker import docker_answers, kafka_in_docker
 from eventstore.testing.kafka_installation import KafkaInstallation, find_installation
 from eventstore.testing.kafka_node import KafkaNode
@@ -125,22 +125,31 @@ class KafkaCluster:
         """
         await asyncio.to_thread(self._known_security().create_user, user, self._running())
 
-    async def allow(self, user: str, resource: Resource, name: str, *operations: str) -> None:
-        """Grant operations to a user of a secure cluster; in force on all nodes when this returns.
+    async def allow(self, user: str, permissions: Iterable[Permission]) -> None:
+        """Grant rights to a user of a secure cluster; in force on all nodes when this returns.
 
         Args:
             user: Who.
-            resource: On what kind of thing, for example `topic`.
-            name: Which; `shop.*` means all that begin with `shop.`, and `*` all.
-            operations: To do what, for example `write` and `describe`.
+            permissions: What.
 
         Raises:
             ConfigurationError: The cluster is not secure.
             StoreUnavailableError: A node that runs did not learn of it in time.
         """
-        for operation in operations:
-            security, nodes = self._known_security(), self._running()
-            await asyncio.to_thread(security.allow, user, resource, name, operation, nodes)
+        await asyncio.to_thread(self._known_security().allow, user, permissions, self._running())
+
+    async def forbid(self, user: str, permissions: Iterable[Permission]) -> None:
+        """Take rights back from a user of a secure cluster; in force on all nodes when this returns.
+
+        Args:
+            user: Whose.
+            permissions: Which.
+
+        Raises:
+            ConfigurationError: The cluster is not secure.
+            StoreUnavailableError: A node that runs did not learn of it in time.
+        """
+        await asyncio.to_thread(self._known_security().forbid, user, permissions, self._running())
 
     def __enter__(self) -> Self:
         """Start it; every node answers and knows the others when this returns.

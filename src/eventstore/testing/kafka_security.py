@@ -6,15 +6,17 @@
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeAlias, cast
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import (
@@ -27,13 +29,14 @@ from confluent_kafka.admin import (
 )
 
 from eventstore.core.errors import ConfigurationError, StoreUnavailableError
-from eventstore.testing.kafka_config import ADMIN, Resource
+from eventstore.testing.kafka_config import ADMIN, Permission
 
 _MECHANISM: Final = "SCRAM-SHA-512"
 _ITERATIONS: Final = 4096
 _PATIENCE_SECONDS: Final = 15.0
 _POLL_SECONDS: Final = 0.05
 _NODE_NAME: Final = "localhost"
+_Futures: TypeAlias = Mapping[object, Future[object]]
 _UNHEARD = logging.getLogger(__name__)
 _EXTENSIONS: Final = "subjectAltName=DNS:localhost,IP:127.0.0.1\n"
 _NEW_KEY: Final = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
@@ -116,26 +119,38 @@ class ClusterSecurity:
         for node in nodes:
             _wait_until(partial(self._can_log_in, user, node), f"node {node} does not know user {user}")
 
-    def allow(self, user: str, resource: Resource, name: str, operation: str, nodes: Sequence[str]) -> None:
+    def allow(self, user: str, permissions: Iterable[Permission], nodes: Sequence[str]) -> None:
         """Grant something, in force on all nodes when this returns.
 
         Args:
             user: Who.
-            resource: On what kind of thing.
-            name: Which; `shop.*` means all that begin with `shop.`, and `*` all.
-            operation: To do what, for example `write`.
+            permissions: What.
             nodes: The addresses of all nodes that run.
         """
-        is_prefix = name.endswith("*") and name != "*"
-        pattern = ("prefixed", name[:-1]) if is_prefix else ("literal", name)
-        kind = "broker" if resource == "cluster" else resource
-        permission = (kind, pattern[1], pattern[0], f"User:{user}", "*", operation, "allow")
-        binding = AclBinding(*permission)
+        wanted = {AclBinding(*_words(user, permission)) for permission in permissions}
         admin = self._admin(nodes)
-        admin.create_acls([binding])[binding].result(_PATIENCE_SECONDS)
-        same = AclBindingFilter(*permission)
+        creating = cast("_Futures", admin.create_acls(list(wanted)))
+        for created in creating.values():
+            created.result(_PATIENCE_SECONDS)
         for node in nodes:
-            _wait_until(partial(self._is_in_force, same, node), f"{binding} is not in force on node {node}")
+            _wait_until(partial(self._has, user, wanted, node), f"{user}'s rights are not in force on node {node}")
+
+    def forbid(self, user: str, permissions: Iterable[Permission], nodes: Sequence[str]) -> None:
+        """Take back what was granted; in force on all nodes when this returns.
+
+        Args:
+            user: Who.
+            permissions: What.
+            nodes: The addresses of all nodes that run.
+        """
+        words = [_words(user, permission) for permission in permissions]
+        unwanted = {AclBinding(*each) for each in words}
+        admin = self._admin(nodes)
+        deleting = cast("_Futures", admin.delete_acls([AclBindingFilter(*each) for each in words]))
+        for deleted in deleting.values():
+            deleted.result(_PATIENCE_SECONDS)
+        for node in nodes:
+            _wait_until(partial(self._lacks, user, unwanted, node), f"{user} keeps rights on node {node}")
 
     def _admin(self, nodes: Sequence[str], user: str = ADMIN) -> AdminClient:
         return AdminClient({**self.client_settings(user), "bootstrap.servers": ",".join(nodes)}, logger=_UNHEARD)
@@ -147,9 +162,17 @@ class ClusterSecurity:
             return True
         return False
 
-    def _is_in_force(self, permission: AclBindingFilter, node: str) -> bool:
+    def _has(self, user: str, wanted: set[AclBinding], node: str) -> bool:
+        return wanted <= self._granted(user, node)
+
+    def _lacks(self, user: str, unwanted: set[AclBinding], node: str) -> bool:
+        return not unwanted & self._granted(user, node)
+
+    def _granted(self, user: str, node: str) -> set[AclBinding]:
+        anything: Any = None  # the annotations leave out that a filter need not name everything
+        everything = AclBindingFilter("any", anything, "any", f"User:{user}", anything, "any", "any")
         admin = self._admin([node])
-        return len(admin.describe_acls(permission).result(_PATIENCE_SECONDS)) > 0
+        return set(admin.describe_acls(everything).result(_PATIENCE_SECONDS))
 
     def _make_certificates(self) -> None:
         (self._directory / "extensions").write_text(_EXTENSIONS)
@@ -170,6 +193,16 @@ class ClusterSecurity:
         )
         if done.returncode != 0:
             raise ConfigurationError(f"openssl {arguments[0]} failed: {done.stderr[-1000:]}")
+
+
+def _words(user: str, permission: Permission) -> tuple[str, str, str, str, str, str, str]:
+    kind = "broker" if permission.resource == "cluster" else permission.resource
+    return kind, permission.name, permission.pattern, f"User:{user}", "*", _snake(permission.operation), "allow"
+
+
+def _snake(operation: str) -> str:
+    """Write Kafka's name of an operation as the client does: `DescribeConfigs` is `describe_configs`."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", operation).lower()
 
 
 def _wait_until(holds: Callable[[], bool], complaint: str) -> None:
