@@ -21,7 +21,6 @@ from eventstore import (
     reacts,
 )
 from eventstore.inbox import Inbox, Received, receives
-from eventstore.inbox import Send as SendOn
 from eventstore.kafka import Connection, KafkaLog, KafkaOptions
 from eventstore.publishing import Publication, publishes
 from tests.kafka.billing import Paid
@@ -45,15 +44,14 @@ class Totals(Projection[TotalRow], name="totals", version=1, key="name"):
 
 
 class Echoes(ProcessState):
-    name: str
-    count: int = 0
+    note: str
 
 
-class Echo(ProcessManager[Echoes], name="echo", key="name"):
+class Echo(ProcessManager[Echoes], name="echo", key="note"):
     """Counts once more in another stream for what is noted `echo`."""
 
     @reacts
-    def counted(self, state: Echoes | None, event: Counted, at: Recorded) -> Send | None:
+    def counted(self, state: Echoes, event: Counted, at: Recorded) -> Send | None:
         return Send(Counter, f"{at.stream.id}-echo", Count()) if event.note == "echo" else None
 
 
@@ -65,14 +63,14 @@ class Feed(Publication, name="feed"):
 
 class Payments(Inbox, name="payments", topics=[FOREIGN], on_error=OnError.dead_letter(attempts=1)):
     @receives
-    def paid(self, event: Paid, at: Received) -> SendOn:
+    def paid(self, event: Paid, at: Received) -> Send:
         if event.amount == 13:
             raise ValueError("thirteen")
-        return SendOn(Counter, at.key or "nobody", Count(by=event.amount))
+        return Send(Counter, at.key or "nobody", Count(by=event.amount))
 
 
 def store_of(connection: Connection, directory: Path, **settings: Any) -> EventStore:
-    options = KafkaOptions(partitions=2, directory=directory, session_seconds=2, commit_seconds=3, production=True)
+    options = KafkaOptions(partitions=2, directory=directory, session_seconds=2, commit_seconds=3)
     return EventStore(
         KafkaLog(connection, prefix=PREFIX, options=options),
         aggregates=[Counter],

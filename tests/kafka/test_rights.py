@@ -79,7 +79,7 @@ async def test_a_writer_with_the_least_rights_writes_and_reads(cluster: KafkaClu
             "transactional_id",
             "TRANSACTIONAL_ID_AUTHORIZATION_FAILED.*grant Describe and Write on the transactional ids",
         ),
-        ("group", "GROUP_AUTHORIZATION_FAILED|Read on the groups whose names"),
+        ("group", "the group shop.owners cannot be joined .GROUP_AUTHORIZATION_FAILED.*grant Read"),
     ],
 )
 async def test_a_writer_that_lacks_a_right_is_told_which(

@@ -94,7 +94,9 @@ class Channel:
             if self._closed:
                 raise _closed()
             if self._listener is None or not self._listener.is_listening:
-                listener = Replies(self._connection.confluent(), self._topic, self._number, self._heard)
+                listener = Replies(
+                    self._connection.confluent(), self._topic, self._number, self._heard, self._heard_no_more
+                )
                 self._listener = await self._resources.enter_async_context(listener)
 
     async def _listen_early(self) -> None:
@@ -164,6 +166,13 @@ class Channel:
         waiting = self._waiting.get(correlation)
         if waiting is not None and not waiting.done():
             waiting.set_result(answer)
+
+    def _heard_no_more(self, error: EventStoreError) -> None:
+        """Fail whatever waits: its answer cannot come any more, and the next question tries to listen again."""
+        _LOGGER.error("replies are no longer heard: %s", error)
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(AnswerLostError(str(error)))
 
 
 def _closed() -> StoreClosedError:

@@ -168,7 +168,7 @@ class Election:
         for message in messages:
             error = message.error()
             if error is not None:
-                self._membership.judge(error)
+                self._membership.judge(error, message.topic())
                 continue
             place, offset = (message.topic() or "", message.partition() or 0), message.offset() or 0
             self._next.setdefault(place, offset)

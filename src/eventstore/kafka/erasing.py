@@ -88,7 +88,7 @@ def _read_key(settings: Mapping[str, object], name: PartitionName, event: Stored
             message = consumer.poll(_POLL_SECONDS)
             error = message.error() if message is not None else None
             if error is not None and error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:
-                fatal_to_readers(error)
+                fatal_to_readers(error, name.topic)
                 last = str(error)
             elif message is not None and error is None:
                 key = message.key()

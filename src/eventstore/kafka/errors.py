@@ -31,21 +31,29 @@ def refusal_of(error: KafkaError, doing: str) -> EventStoreError:
     return ConfigurationError(message) if answer.reaction is Reaction.REFUSED else LogUnavailableError(message)
 
 
-def fatal_to_members(error: KafkaError) -> None:
+def fatal_to_members(error: KafkaError, group: str, topic: str | None) -> None:
     """Raise for what neither a member of a group nor any reader can go on after.
+
+    Args:
+        error: The client's.
+        group: The consumer group.
+        topic: What was being read, if the client says so.
 
     Raises:
         CorruptLogError: The topic does not hold any more what was read from it.
         ConfigurationError: This user may not be a member, or may not read.
     """
     if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
-        message = f"{error.name()}: {error.str()} {answer_for(error.code()).remedy}"
-        raise ConfigurationError(message)
-    fatal_to_readers(error)
+        raise refusal_of(error, f"the group {group} cannot be joined")
+    fatal_to_readers(error, topic)
 
 
-def fatal_to_readers(error: KafkaError) -> None:
+def fatal_to_readers(error: KafkaError, topic: str | None) -> None:
     """Raise for what a reader cannot go on after; other errors of a consumer pass by themselves.
+
+    Args:
+        error: The client's.
+        topic: What was being read, if the client says so.
 
     Raises:
         CorruptLogError: The log does not hold any more what was read from it.
@@ -57,5 +65,4 @@ def fatal_to_readers(error: KafkaError) -> None:
         )
         raise CorruptLogError(message)
     if error.code() in _FORBIDDEN:
-        message = f"{error}: grant Read and Describe on the events topics"
-        raise ConfigurationError(message)
+        raise refusal_of(error, f"{topic or 'a topic'} cannot be read")

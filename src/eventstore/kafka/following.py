@@ -177,7 +177,7 @@ class Follower:
             if error is not None and error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
                 continue  # it never joins a group, so it needs no right to
             if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
-                fatal_to_readers(error)
+                fatal_to_readers(error, message.topic())
                 if error.code() in MISSING:
                     self._on_loop(self.on_missing)
                 _LOGGER.warning("following the log: %s", error)

@@ -272,7 +272,7 @@ class InboxFeed:
                 f"--topic {topic}:{number} --reset-offsets --to-earliest --execute"
             )
             raise CorruptLogError(message)
-        self._membership.judge(error)
+        self._membership.judge(error, place[0])
 
 
 def weight(message: Message) -> int:

@@ -178,7 +178,7 @@ def read_between(
                         yield record
                 elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
                     return
-                else:
+                elif error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:  # it never joins a group
                     raise refusal_of(error, doing) from KafkaException(error)
             if records:
                 deadline = time.monotonic() + _SECONDS

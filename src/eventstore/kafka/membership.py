@@ -146,7 +146,7 @@ class Membership:
         assert self._loop is not None  # noqa: S101 - set by join
         asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
-    def judge(self, error: KafkaError) -> None:
+    def judge(self, error: KafkaError, topic: str | None) -> None:
         """Report what the client said; for the role, on the thread.
 
         Raises:
@@ -163,7 +163,7 @@ class Membership:
             raise ConfigurationError(message)
         if fatal or error.code() == KafkaError._MAX_POLL_EXCEEDED:  # noqa: SLF001 - its public name
             raise KafkaException(error)
-        fatal_to_members(error)
+        fatal_to_members(error, self._settings.group, topic)
         _LOGGER.warning("the group %s: %s", self._settings.group, error)
 
     def _work(self) -> None:

@@ -216,7 +216,7 @@ class RelayMember:
         for message in [first, *consumer.consume(_BATCH - 1, 0)]:
             error = message.error()
             if error is not None:
-                self._membership.judge(error)
+                self._membership.judge(error, message.topic())
             else:
                 fetched.setdefault((message.topic() or "", message.partition() or 0), []).append(message)
         for place, messages in fetched.items():

@@ -12,6 +12,7 @@ from typing import Final, Self
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from eventstore.core.errors import CorruptLogError, EventStoreError
 from eventstore.kafka.errors import fatal_to_readers, refusal_of
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -22,6 +23,7 @@ _SETTINGS: Final[Mapping[str, str | int | bool]] = {
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
     "auto.offset.reset": "latest",
+    "enable.partition.eof": True,
     "fetch.wait.max.ms": 100,
     "group.id": "eventstore-replies-never-joins",
 }
@@ -42,14 +44,21 @@ class Replies:
         topic: The replies topic.
         number: Which partition.
         on_reply: Called on the loop with the key and value of each.
+        on_failure: Called on the loop if replies are heard no more.
     """
 
     def __init__(
-        self, connection: Mapping[str, object], topic: str, number: int, on_reply: Callable[[bytes, bytes], None]
+        self,
+        connection: Mapping[str, object],
+        topic: str,
+        number: int,
+        on_reply: Callable[[bytes, bytes], None],
+        on_failure: Callable[[EventStoreError], None],
     ) -> None:
         self._settings: Final = {**connection, **_SETTINGS}
         self._place: Final = topic, number
         self._on_reply: Final = on_reply
+        self._on_failure: Final = on_failure
         self._thread: Final = Thread(target=self._work, name="eventstore-replies")
         self._stopping = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -90,11 +99,16 @@ class Replies:
             place = TopicPartition(*self._place)
             place.offset = self._end(consumer, place)
             consumer.assign([place])
-            self._tell(self._started, None)
             while not self._stopping:
                 self._hear(consumer)
+        except EventStoreError as error:
+            self._tell(self._ended, error)
+        except KafkaException as error:
+            refusal = refusal_of(error.args[0], f"{self._place[0]} cannot be read, so no answer would be heard")
+            refusal.__cause__ = error
+            self._tell(self._ended, refusal)
         except Exception as error:  # noqa: BLE001 - a thread's errors are nobody's unless it hands them over
-            self._tell(self._started, error)
+            self._tell(self._ended, CorruptLogError(f"listening to {self._place[0]} ended: {error!r}"))
         finally:
             consumer.close()
 
@@ -121,20 +135,22 @@ class Replies:
             error = message.error()
             if error is None:
                 self._tell(self._on_reply, message.key() or b"", message.value() or b"")
+            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
+                # Only a fetch that was answered proves that this user may read what comes.
+                self._tell(self._started)
             elif error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:  # it never joins one
-                fatal_to_readers(error)
+                fatal_to_readers(error, self._place[0])
                 _LOGGER.warning("listening to replies: %s", error)
 
-    def _started(self, error: Exception | None) -> None:
+    def _started(self) -> None:
+        assert self._listening is not None  # noqa: S101 - made by __aenter__
+        if not self._listening.done():
+            self._listening.set_result(None)
+
+    def _ended(self, error: EventStoreError) -> None:
         assert self._listening is not None  # noqa: S101 - made by __aenter__
         if self._listening.done():
-            _LOGGER.error("replies are no longer heard; commands to other processes time out: %s", error)
-        elif error is None:
-            self._listening.set_result(None)
-        elif isinstance(error, KafkaException):
-            refusal = refusal_of(error.args[0], f"{self._place[0]} cannot be read, so no answer would be heard")
-            refusal.__cause__ = error
-            self._listening.set_exception(refusal)
+            self._on_failure(error)
         else:
             self._listening.set_exception(error)
 

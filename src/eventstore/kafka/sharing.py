@@ -78,9 +78,8 @@ class Share:
     def attend(self, consumer: Consumer) -> None:
         """Let the client take part in the group; see `Role.attend`."""
         message = consumer.poll(_POLL_SECONDS)
-        error = None if message is None else message.error()
-        if error is not None:
-            self._membership.judge(error)
+        if message is not None and (error := message.error()) is not None:
+            self._membership.judge(error, message.topic())
 
     def take(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Begin with partitions, of which nothing is fetched; see `Role.take`."""
