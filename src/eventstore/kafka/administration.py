@@ -11,7 +11,8 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any, Final, NamedTuple, TypeAlias, TypeVar, cast
+from threading import Lock
+from typing import Final, NamedTuple, TypeAlias, TypeVar, cast
 
 from confluent_kafka import KafkaError, KafkaException, Node, TopicCollection
 from confluent_kafka.admin import (
@@ -29,6 +30,7 @@ from eventstore.core.errors import LogUnavailableError
 from eventstore.kafka.answers import Reaction, answer_for
 from eventstore.kafka.connection import Connection
 from eventstore.kafka.errors import refusal_of
+from eventstore.kafka.renewal import Renewal
 from eventstore.kafka.topics import FoundTopic, TopicIdentity, WantedTopic
 
 T = TypeVar("T")
@@ -60,9 +62,23 @@ class Administration:
         self._where: Final = connection.bootstrap
         self._refusal: KafkaError | None = None
         self._trouble: KafkaError | None = None
-        # Kept as long as this object: the client must outlive its futures.
-        settings: dict[str, Any] = {**connection.confluent(), "error_cb": self._note}
-        self._admin: Final = AdminClient(settings, logger=_LOGGER)
+        self._renewal: Final = Renewal(connection, self._note)
+        self._clients: Final[list[AdminClient]] = []
+        self._making: Final = Lock()
+
+    @property
+    def _admin(self) -> AdminClient:
+        """The client, made anew when what it logs in with was rotated.
+
+        Raises:
+            ConfigurationError: A file cannot be read or used.
+        """
+        with self._making:
+            if not self._clients or self._renewal.has_new_login or self._renewal.has_new_certificates:
+                # A client must outlive its futures, of which somebody may wait for one.
+                del self._clients[:-1]
+                self._clients.append(AdminClient(self._renewal.settings(), logger=_LOGGER))
+            return self._clients[-1]
 
     async def cluster(self) -> Cluster:
         """Identify the cluster.

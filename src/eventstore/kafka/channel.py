@@ -94,9 +94,7 @@ class Channel:
             if self._closed:
                 raise _closed()
             if self._listener is None or not self._listener.is_listening:
-                listener = Replies(
-                    self._connection.confluent(), self._topic, self._number, self._heard, self._heard_no_more
-                )
+                listener = Replies(self._connection, self._topic, self._number, self._heard, self._heard_no_more)
                 self._listener = await self._resources.enter_async_context(listener)
 
     async def _listen_early(self) -> None:

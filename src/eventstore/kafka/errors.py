@@ -10,11 +10,42 @@ from eventstore.core.errors import ConfigurationError, CorruptLogError, EventSto
 from eventstore.kafka.answers import Reaction, answer_for
 
 _LOST: Final = (KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET)  # noqa: SLF001 - public, named so
+_LOGIN: Final = (
+    KafkaError._SSL,  # noqa: SLF001
+    KafkaError._AUTHENTICATION,  # noqa: SLF001
+    KafkaError.SASL_AUTHENTICATION_FAILED,
+    KafkaError.UNSUPPORTED_SASL_MECHANISM,
+    KafkaError.ILLEGAL_SASL_STATE,
+)
+_RIGHTS: Final = (
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+)
 _FORBIDDEN: Final = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
 
 
 class ForbiddenError(ConfigurationError):
     """This user lacks a right. Internal: users catch `ConfigurationError`."""
+
+
+class LoginRefusedError(ConfigurationError):
+    """The brokers refuse this login or connection; once somebody has mended that, the same process goes on. Internal."""
+
+    retriable = True
+
+
+def unusable(code: int, message: str) -> EventStoreError:
+    """Give what to raise when brokers cannot be used: at once if waiting is of no use, to be tried again otherwise.
+
+    Args:
+        code: What they answered.
+        message: Says what was not done, and what to do.
+    """
+    if code in _LOGIN:
+        return LoginRefusedError(message)
+    return ConfigurationError(message) if code in _RIGHTS else LogUnavailableError(message)
 
 
 def refusal_of(error: KafkaError, doing: str) -> EventStoreError:
@@ -28,6 +59,8 @@ def refusal_of(error: KafkaError, doing: str) -> EventStoreError:
     message = f"{doing} ({answer.name}: {error.str()}): {answer.remedy}"
     if error.code() in _FORBIDDEN:
         return ForbiddenError(message)
+    if error.code() in _LOGIN:
+        return LoginRefusedError(message)
     return ConfigurationError(message) if answer.reaction is Reaction.REFUSED else LogUnavailableError(message)
 
 

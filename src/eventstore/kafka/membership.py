@@ -13,7 +13,9 @@ from typing import Final, Protocol, TypeAlias
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from eventstore.core.errors import ConfigurationError, EventStoreError
+from eventstore.kafka.connection import Connection
 from eventstore.kafka.errors import fatal_to_members
+from eventstore.kafka.renewal import Renewal
 
 _LOGGER: Final = logging.getLogger(__name__)
 _REJOIN_SECONDS: Final = 1.0
@@ -86,16 +88,15 @@ class Membership:
     """Takes part in a group from `join` to `close`; what goes wrong with one membership ends with it.
 
     Args:
-        connection: The connection's settings, for confluent consumers, and what the role wants set.
+        connection: Where and how.
         settings: The group.
         role: What it is for.
     """
 
-    def __init__(self, connection: Mapping[str, object], settings: GroupSettings, role: Role) -> None:
+    def __init__(self, connection: Connection, settings: GroupSettings, role: Role) -> None:
         session = int(settings.session_seconds * 1000)
         self._configuration: Final = {
             "auto.offset.reset": "earliest",
-            **connection,
             "group.id": settings.group,
             "partition.assignment.strategy": "cooperative-sticky",
             "session.timeout.ms": session,
@@ -107,6 +108,7 @@ class Membership:
             **({"group.instance.id": settings.member} if settings.member else {}),
             **settings.consumer,
         }
+        self._renewal: Final = Renewal(connection)
         self._settings: Final = settings
         self._role: Final = role
         # A daemon: the client's close may never return while the brokers are away, and must not keep the process.
@@ -178,12 +180,12 @@ class Membership:
                 time.sleep(_REJOIN_SECONDS)
 
     def _be_member(self) -> None:
-        consumer = Consumer(self._configuration, logger=self._logger)
+        consumer = Consumer({**self._renewal.settings(), **self._configuration}, logger=self._logger)
         try:
             consumer.subscribe(
                 list(self._settings.topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
             )
-            while not self._stopping:
+            while not (self._stopping or self._renewal.is_due(consumer)):
                 self._role.attend(consumer)
             # Closing alone does not leave the group if no partition is assigned (cooperative protocol, librdkafka
             # 2.16): the others would wait for this member until its session has expired.

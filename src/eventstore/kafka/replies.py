@@ -13,7 +13,9 @@ from typing import Final, Self
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from eventstore.core.errors import CorruptLogError, EventStoreError
+from eventstore.kafka.connection import Connection
 from eventstore.kafka.errors import fatal_to_readers, refusal_of
+from eventstore.kafka.renewal import Renewal
 
 _LOGGER: Final = logging.getLogger(__name__)
 _BATCH: Final = 200
@@ -40,7 +42,7 @@ class Replies:
     """Hands over every reply that is written to the partition while it is open.
 
     Args:
-        connection: The connection's settings, for confluent consumers.
+        connection: Where and how.
         topic: The replies topic.
         number: Which partition.
         on_reply: Called on the loop with the key and value of each.
@@ -49,16 +51,17 @@ class Replies:
 
     def __init__(
         self,
-        connection: Mapping[str, object],
+        connection: Connection,
         topic: str,
         number: int,
         on_reply: Callable[[bytes, bytes], None],
         on_failure: Callable[[EventStoreError], None],
     ) -> None:
-        self._settings: Final = {**connection, **_SETTINGS}
+        self._renewal: Final = Renewal(connection)
         self._place: Final = topic, number
         self._on_reply: Final = on_reply
         self._on_failure: Final = on_failure
+        self._next: int | None = None
         self._thread: Final = Thread(target=self._work, name="eventstore-replies")
         self._stopping = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -94,13 +97,9 @@ class Replies:
         return self._thread.is_alive() and not self._stopping
 
     def _work(self) -> None:
-        consumer = Consumer(self._settings, logger=_LOGGER)
         try:
-            place = TopicPartition(*self._place)
-            place.offset = self._end(consumer, place)
-            consumer.assign([place])
             while not self._stopping:
-                self._hear(consumer)
+                self._listen_until_renewed()
         except EventStoreError as error:
             self._tell(self._ended, error)
         except KafkaException as error:
@@ -109,6 +108,18 @@ class Replies:
             self._tell(self._ended, refusal)
         except Exception as error:  # noqa: BLE001 - a thread's errors are nobody's unless it hands them over
             self._tell(self._ended, CorruptLogError(f"listening to {self._place[0]} ended: {error!r}"))
+
+    def _listen_until_renewed(self) -> None:
+        """Listen with one client; the next one goes on where it stopped."""
+        consumer = Consumer({**self._renewal.settings(), **_SETTINGS}, logger=_LOGGER)
+        try:
+            place = TopicPartition(*self._place)
+            if self._next is None:
+                self._next = self._end(consumer, place)
+            place.offset = self._next
+            consumer.assign([place])
+            while not (self._stopping or self._renewal.is_due(consumer)):
+                self._hear(consumer)
         finally:
             consumer.close()
 
@@ -134,6 +145,7 @@ class Replies:
         for message in (first, *consumer.consume(_BATCH - 1, 0)):
             error = message.error()
             if error is None:
+                self._next = (message.offset() or 0) + 1
                 self._tell(self._on_reply, message.key() or b"", message.value() or b"")
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
                 # Only a fetch that was answered proves that this user may read what comes.

@@ -12,6 +12,7 @@ from eventstore.background import Background
 from eventstore.core.errors import AnswerLostError, EventStoreError, LogUnavailableError, StoreClosedError
 from eventstore.environment import Environment
 from eventstore.kafka.answers import Answer, Reaction, answer_for
+from eventstore.kafka.errors import unusable
 from eventstore.kafka.records import Record
 from eventstore.kafka.wire import ProducerIdentity, Wire, encode_batch
 
@@ -72,8 +73,8 @@ class Sender:
             seconds: How long it may wait to be sent.
 
         Returns:
-            Done when the message is stored. Fails with `LogUnavailableError` if it certainly never will be, and with
-            `AnswerLostError` if nobody knows. It may be left alone; cancelled, the message is not sent any more.
+            Done when the message is stored. Fails with `LogUnavailableError`, or `ConfigurationError` if this user may
+            not, if it certainly never will be, and with `AnswerLostError` if nobody knows. It may be left alone; cancelled, the message is not sent any more.
         """
         stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         stored.add_done_callback(_noticed)
@@ -106,7 +107,7 @@ class Sender:
                 continue
             for message in messages:
                 if answer.reaction is not Reaction.DONE:
-                    _fail(message, _error(place, answer))
+                    _fail(message, _error(place, answer, reply.code))
                 elif not message.stored.done():
                     message.stored.set_result(None)
         del self._queues[place]
@@ -130,9 +131,9 @@ class Sender:
         return taken
 
 
-def _error(place: tuple[str, int], answer: Answer) -> EventStoreError:
+def _error(place: tuple[str, int], answer: Answer, code: int) -> EventStoreError:
     text = f"a message to {place[0]} {place[1]} was not acknowledged ({answer.name}): {answer.remedy}"
-    return LogUnavailableError(text) if answer.reaction is Reaction.REFUSED else AnswerLostError(text)
+    return unusable(code, text) if answer.reaction is Reaction.REFUSED else AnswerLostError(text)
 
 
 def _fail(message: _Message, error: EventStoreError) -> None:
