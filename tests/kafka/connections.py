@@ -14,12 +14,11 @@ from eventstore.testing.kafka_config import Permission
 
 def connection_to(cluster: KafkaCluster, user: str, **changes: Any) -> Connection:
     settings = cluster.client_settings(user)
-    given = {
-        "bootstrap": settings["bootstrap.servers"],
-        "user": user,
-        "password": settings["sasl.password"],
-        "authority": settings["ssl.ca.location"],
-    }
+    given = {"bootstrap": settings["bootstrap.servers"], "authority": settings["ssl.ca.location"]}
+    if "sasl.password" in settings:
+        given |= {"user": user, "password": settings["sasl.password"]}
+    else:
+        given |= {"certificate": settings["ssl.certificate.location"], "key": settings["ssl.key.location"]}
     return Connection(**(given | changes))
 
 

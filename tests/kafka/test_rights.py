@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -22,20 +22,20 @@ from eventstore.ports import StreamQuery
 from eventstore.testing.kafka import KafkaCluster
 from eventstore.testing.log_contract import commit_of
 from tests.kafka.connections import connection_to, new_user
+from tests.kafka.securing import SecureKafka
 from tests.listening import listening
 
-pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("kafka_installation"), pytest.mark.timeout(60)]
-PREFIX = "shop"
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(60)]
+PREFIX = "rights"
 INVENTORY = Inventory(("task",))
 CANARY = "canary-8d1f"
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Generator[KafkaCluster]:
+def cluster(secure_kafka: SecureKafka) -> KafkaCluster:
     """With the topics of a log, which its operator made."""
-    with KafkaCluster(secure=True) as started:
-        asyncio.run(prepare(started))
-        yield started
+    asyncio.run(prepare(secure_kafka.cluster))
+    return secure_kafka.cluster
 
 
 async def prepare(cluster: KafkaCluster) -> None:
@@ -79,7 +79,7 @@ async def test_a_writer_with_the_least_rights_writes_and_reads(cluster: KafkaClu
             "transactional_id",
             "TRANSACTIONAL_ID_AUTHORIZATION_FAILED.*grant Describe and Write on the transactional ids",
         ),
-        ("group", "the group shop.owners cannot be joined .GROUP_AUTHORIZATION_FAILED.*grant Read"),
+        ("group", "the group rights.owners cannot be joined .GROUP_AUTHORIZATION_FAILED.*grant Read"),
     ],
 )
 async def test_a_writer_that_lacks_a_right_is_told_which(
@@ -94,7 +94,7 @@ async def test_a_writer_that_lacks_a_right_is_told_which(
 async def test_a_user_without_rights_is_told_where_it_lacks_them(cluster: KafkaCluster, tmp_path: Path) -> None:
     user = f"u-{uuid4().hex[:8]}"
     await cluster.create_user(user)
-    with pytest.raises(ConfigurationError, match=r"shop\.replies cannot be seen \(TOPIC_AUTHORIZATION_FAILED"):
+    with pytest.raises(ConfigurationError, match=r"rights\.replies cannot be seen \(TOPIC_AUTHORIZATION_FAILED"):
         async with opened(connection_to(cluster, user), tmp_path):
             pass
 
@@ -170,11 +170,11 @@ def test_the_commands_that_grant_rights_name_every_operation() -> None:
     look, fence = "Describe --operation DescribeConfigs", "Describe --operation Write"
     both, topics = (
         f"{look} --operation Read --operation Write",
-        ("shop.replies", "shop.task.commands", "shop.task.events"),
+        ("rights.replies", "rights.task.commands", "rights.task.events"),
     )
     assert [command.removeprefix(begin).strip() for command in commands] == [
-        "Read --resource-pattern-type literal --group shop.owners",
-        f"{look} --resource-pattern-type literal --topic shop.task.dead",
+        "Read --resource-pattern-type literal --group rights.owners",
+        f"{look} --resource-pattern-type literal --topic rights.task.dead",
         f"{both} --resource-pattern-type literal {' '.join(f'--topic {topic}' for topic in topics)}",
-        f"{fence} --resource-pattern-type prefixed --transactional-id shop.task.events.",
+        f"{fence} --resource-pattern-type prefixed --transactional-id rights.task.events.",
     ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
 from pathlib import Path
 from uuid import uuid4
 
@@ -21,17 +20,17 @@ from tests.kafka.billing import produce, record
 from tests.kafka.connections import connection_to, new_user
 from tests.kafka.relaying import published
 from tests.kafka.roles import FOREIGN, PREFIX, Echo, Payments, Totals, opened, store_of
+from tests.kafka.securing import SecureKafka
 from tests.write.domain import Count, Counter
 
-pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("kafka_installation"), pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(60)]
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Generator[KafkaCluster]:
+def cluster(secure_kafka: SecureKafka) -> KafkaCluster:
     """With the topics of the application, which its operator made, and one of somebody else."""
-    with KafkaCluster(secure=True) as started:
-        asyncio.run(prepare(started))
-        yield started
+    asyncio.run(prepare(secure_kafka.cluster))
+    return secure_kafka.cluster
 
 
 async def prepare(cluster: KafkaCluster) -> None:

@@ -71,13 +71,17 @@ class Administration:
         """The client, made anew when what it logs in with was rotated.
 
         Raises:
-            ConfigurationError: A file cannot be read or used.
+            ConfigurationError: A file cannot be read or used, or nobody gives a token.
+            LogUnavailableError: No token can be had now.
         """
         with self._making:
             if not self._clients or self._renewal.has_new_login or self._renewal.has_new_certificates:
                 # A client must outlive its futures, of which somebody may wait for one.
                 del self._clients[:-1]
-                self._clients.append(AdminClient(self._renewal.settings(), logger=_LOGGER))
+                try:
+                    self._clients.append(AdminClient(self._renewal.settings(), logger=_LOGGER))
+                except KafkaException as error:
+                    raise refusal_of(error.args[0], f"the brokers at {self._where} cannot be used") from error
             return self._clients[-1]
 
     async def cluster(self) -> Cluster:

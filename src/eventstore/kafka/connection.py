@@ -165,10 +165,11 @@ class Connection:
         return revealed(self.key_password or "")
 
     def confluent(self) -> dict[str, Any]:
-        """Give the settings for confluent-kafka's clients.
+        """Give the settings for confluent-kafka's clients; with a token it may block until there is one.
 
         Raises:
-            ConfigurationError: A file cannot be read or used.
+            ConfigurationError: A file cannot be read or used, or nobody gives a token.
+            LogUnavailableError: No token can be had now.
         """
         settings: dict[str, Any] = {"bootstrap.servers": self.bootstrap, "security.protocol": self._protocol}
         if self._logs_in:
@@ -176,6 +177,8 @@ class Connection:
         if self.user is not None:
             settings |= {"sasl.username": self.user, "sasl.password": self.current_password()}
         if self._keeper is not None:
+            # Asked for here, too: the client itself would wait ten seconds and then not say what is wrong.
+            self._keeper.current()
             settings["oauth_cb"] = self._keeper.for_confluent
         if self.encrypted:
             self.tls_context()  # its messages name the file that is wrong

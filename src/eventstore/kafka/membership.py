@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Thread
 from typing import Final, Protocol, TypeAlias
 
@@ -115,7 +116,7 @@ class Membership:
         self._thread: Final = Thread(target=self._work, name=f"eventstore-{settings.group}", daemon=True)
         self._assigned: Final[set[Place]] = set()
         self._stopping = False
-        self._logger: Final = _UntilGivenUp()
+        self._logger = _UntilGivenUp()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def join(self) -> None:
@@ -180,22 +181,38 @@ class Membership:
                 time.sleep(_REJOIN_SECONDS)
 
     def _be_member(self) -> None:
+        self._logger = _UntilGivenUp()
         consumer = Consumer({**self._renewal.settings(), **self._configuration}, logger=self._logger)
+        close = consumer.close
         try:
             consumer.subscribe(
                 list(self._settings.topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
             )
             while not (self._stopping or self._renewal.is_due(consumer)):
                 self._role.attend(consumer)
+            if not self._stopping:
+                close = partial(self._close_in_time, consumer)
             # Closing alone does not leave the group if no partition is assigned (cooperative protocol, librdkafka
             # 2.16): the others would wait for this member until its session has expired.
             consumer.unsubscribe()
         except BaseException:
-            self._role.lose(list(self._assigned))
-            self._assigned.clear()
+            self._lose_all()
             raise
         finally:
-            consumer.close()
+            close()
+
+    def _close_in_time(self, consumer: Consumer) -> None:
+        """Leave the group to join it with another client, even if this one cannot be closed any more."""
+        closing = Thread(target=consumer.close, name=f"eventstore-{self._settings.group}-close", daemon=True)
+        closing.start()
+        closing.join(self._settings.drain_seconds + _CLOSE_SECONDS)
+        if closing.is_alive():
+            self._logger.given_up = True
+            self._lose_all()
+
+    def _lose_all(self) -> None:
+        self._role.lose(list(self._assigned))
+        self._assigned.clear()
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._role.take(consumer, partitions)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import logging
+import random
 import time
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from confluent_kafka import KafkaError
 
-from eventstore.core.errors import ConfigurationError
+from eventstore.core.errors import ConfigurationError, EventStoreError
 from eventstore.kafka.connection import Connection
 
 _LOGGER: Final = logging.getLogger(__name__)
 _LOOK_SECONDS: Final = 0.5
-_TROUBLE_SECONDS: Final = 30.0
-"""The client waits up to ten seconds between its tries, so one that is in trouble says so at least this often."""
+_SPREAD_SECONDS: Final = 3.0
+"""The clients of all processes are not replaced at the same moment: each that leaves a group costs a hand-over."""
 
 
 class LoggedIn(Protocol):
@@ -29,19 +30,19 @@ class LoggedIn(Protocol):
 class Renewal:
     """Looks after one client at a time; for the thread that polls it.
 
-    A new password is handed to the client. Certificates it reads only when it is made: it is to be replaced once they
-    have changed and a connection has failed; until then what it has is good, and leaving a group would cost a hand-over.
+    A new password is handed to the client. Certificates it reads only when it is made, so that it has to be replaced:
+    while the old ones are good still, so that it can leave its group properly.
 
     Args:
         connection: Where and how.
-        note: Is also told what the client says about its connections.
+        note: Is told what the client says about its connections.
     """
 
     def __init__(self, connection: Connection, note: Callable[[KafkaError], None] | None = None) -> None:
         self._connection: Final = connection
-        self._note_too: Final = note
+        self._note: Final = note
         self._look_at = 0.0
-        self._troubled_at = -_TROUBLE_SECONDS
+        self._replace_at: float | None = None
         self._login: object = None
         self._tls: object = None
 
@@ -49,11 +50,13 @@ class Renewal:
         """Give the connection's settings for a new client, from the files as they are now.
 
         Raises:
-            ConfigurationError: A file cannot be read or used.
+            ConfigurationError: A file cannot be read or used, or nobody gives a token.
+            LogUnavailableError: No token can be had now.
         """
         self._login, self._tls = self._connection.login_stamp, self._connection.tls_stamp
-        self._troubled_at = -_TROUBLE_SECONDS
-        return {**self._connection.confluent(), "error_cb": self._note}
+        self._replace_at = None
+        settings = self._connection.confluent()
+        return settings if self._note is None else {**settings, "error_cb": self._note}
 
     def is_due(self, client: LoggedIn) -> bool:
         """Hand the client a new password if there is one, and tell whether it has to be replaced."""
@@ -63,7 +66,11 @@ class Renewal:
         self._look_at = now + _LOOK_SECONDS
         if self.has_new_login:
             self._log_in_anew(client)
-        return now - self._troubled_at < _TROUBLE_SECONDS and self.has_new_certificates
+        if not self.has_new_certificates:
+            return False
+        if self._replace_at is None:
+            self._replace_at = now + random.random() * _SPREAD_SECONDS  # noqa: S311 - nothing is to be kept secret
+        return now >= self._replace_at
 
     @property
     def has_new_login(self) -> bool:
@@ -76,8 +83,8 @@ class Renewal:
         if self._connection.tls_stamp == self._tls:
             return False
         try:
-            self._connection.tls_context()
-        except ConfigurationError as error:
+            self._connection.confluent()
+        except EventStoreError as error:
             _LOGGER.warning("the new certificates are not used: %s", error)
             return False
         return True
@@ -93,8 +100,3 @@ class Renewal:
             client.set_sasl_credentials(self._connection.user, password)
             self._login = stamp
             _LOGGER.info("%s logs in with a new password from now on", self._connection.user)
-
-    def _note(self, error: KafkaError) -> None:
-        self._troubled_at = time.monotonic()
-        if self._note_too is not None:
-            self._note_too(error)
