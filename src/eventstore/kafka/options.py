@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from os import PathLike
+from typing import Any, Self
 
 from eventstore.core.errors import ConfigurationError
 
@@ -48,3 +50,33 @@ class KafkaOptions:
             if not sound:
                 message = f"KafkaOptions({name}={getattr(self, name)}) makes no sense: give a positive number"
                 raise ConfigurationError(message)
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Take what differs from one place to the next from the environment, and the defaults for the rest.
+
+        `EVENTSTORE_PARTITIONS`, `EVENTSTORE_PRODUCTION` (`true` or `false`), `EVENTSTORE_DIRECTORY`, `EVENTSTORE_MEMBER`.
+
+        Raises:
+            ConfigurationError: One of them makes no sense.
+        """
+        given: dict[str, Any] = {}
+        for name in ("partitions", "production", "directory", "member"):
+            variable = f"EVENTSTORE_{name.upper()}"
+            if text := os.environ.get(variable):
+                given[name] = _read(variable, text)
+        return cls(**given)
+
+
+def _read(variable: str, text: str) -> object:
+    if variable == "EVENTSTORE_PARTITIONS":
+        if not (text.isascii() and text.isdigit()):
+            message = f"{variable}={text!r} makes no sense: give a positive number"
+            raise ConfigurationError(message)
+        return int(text)
+    if variable == "EVENTSTORE_PRODUCTION":
+        if text not in ("true", "false"):
+            message = f"{variable}={text!r} makes no sense: give true or false"
+            raise ConfigurationError(message)
+        return text == "true"
+    return text
