@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from contextlib import nullcontext
+from contextlib import ExitStack
 
 import uvicorn
 
@@ -23,14 +23,13 @@ def main() -> None:
     arguments = parser.parse_args()
     where = os.environ.get("EVENTSTORE_BOOTSTRAP") or os.environ.get("TASKS_DB", "tasks.db")
     print(f"Tasks at http://{arguments.host}:{arguments.port}, kept in {where}; Ctrl-C ends it.", flush=True)
-    telemetry = None if arguments.metrics_port is None else Telemetry()
+    port: int | None = arguments.metrics_port
+    telemetry = None if port is None else Telemetry()
     app = service(lambda: task_store().with_settings(telemetry=telemetry))
     tune()
-    with (
-        nullcontext()
-        if telemetry is None
-        else served(telemetry.measurements, arguments.metrics_port, arguments.metrics_address)
-    ):
+    with ExitStack() as serving:
+        if telemetry is not None and port is not None:
+            serving.enter_context(served(telemetry.measurements, port, arguments.metrics_address))
         uvicorn.run(app, host=arguments.host, port=arguments.port, log_level="warning", timeout_graceful_shutdown=5)
 
 

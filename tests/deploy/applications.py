@@ -91,7 +91,12 @@ def drawn(make: Callable[[], EventStore], stage: str = "production", **changes: 
 
 def documents(files: dict[str, str]) -> list[Document]:
     """Parse what was rendered, without the part for kustomize."""
-    return [document for name, text in files.items() if name != "kustomization.yaml" for document in yaml.safe_load_all(text)]
+    return [
+        document
+        for name, text in files.items()
+        if name != "kustomization.yaml"
+        for document in yaml.safe_load_all(text)
+    ]
 
 
 def rendered(make: Callable[[], EventStore], stage: str = "production", **changes: Any) -> list[Document]:
@@ -101,7 +106,9 @@ def rendered(make: Callable[[], EventStore], stage: str = "production", **change
 
 def checked_in(stage: str) -> list[Document]:
     """Parse the example's files."""
-    return documents({path.name: path.read_text() for path in sorted((FILE.parent / "rendered" / stage).glob("*.yaml"))})
+    return documents(
+        {path.name: path.read_text() for path in sorted((FILE.parent / "rendered" / stage).glob("*.yaml"))}
+    )
 
 
 def of_kind(found: Sequence[Document], *kinds: str) -> list[Document]:

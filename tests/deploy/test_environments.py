@@ -38,14 +38,20 @@ def test_what_is_left_out_has_a_default(tmp_path: Path) -> None:
     [
         (GOOD + "partition = 3", r"\[production\] partition: there is no such key: did you mean partitions\?$"),
         (GOOD + "[production.writers]\nreplcas = 3", r"\[production\] writers.replcas: .* did you mean replicas\?"),
-        (GOOD + "[production.relays]\nnonsense = 3", r"\[production\] relays.nonsense: there is no such key: remove it"),
+        (
+            GOOD + "[production.relays]\nnonsense = 3",
+            r"\[production\] relays.nonsense: there is no such key: remove it",
+        ),
         (GOOD.replace("12", '"12"'), r"\[production\] partitions: Input should be a valid integer"),
         (GOOD.replace("12", "0"), r"\[production\] partitions: Input should be greater than or equal to 1"),
         (GOOD.replace("brokers = 3\n", ""), r"\[production\] brokers: it is missing: add it"),
         (GOOD.replace('"shop"', '"Shop"'), r"\[production\] namespace: 'Shop' is not allowed there: it has to match"),
         (GOOD.replace(":1.0.0", ""), r"\[production\] image: 'registry.example/shop' is not allowed"),
         (GOOD.replace("1.0.0", "latest"), r"\[production\] image: Value error, latest is another image every day"),
-        (GOOD.replace(', namespace = "postgres"', ""), r"\[production\] query_store: .*give either namespace or network"),
+        (
+            GOOD.replace(', namespace = "postgres"', ""),
+            r"\[production\] query_store: .*give either namespace or network",
+        ),
         (GOOD.replace("[production]", "[production"), r"environments.toml is no TOML: "),
         ("", r"names no environment: write a table for each"),
         ("production = 3", r"\[production\]: Input should be"),

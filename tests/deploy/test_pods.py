@@ -87,7 +87,9 @@ def test_credentials_come_from_what_strimzi_makes_of_the_users(stage: str) -> No
         assert environment["EVENTSTORE_USER"] in users
         assert environment["EVENTSTORE_PASSWORD_FILE"] == f"{mounts['user']}/{secrets['user']['items'][0]['path']}"
         assert secrets["authority"]["secretName"] == "events-cluster-ca-cert"
-        assert environment["EVENTSTORE_AUTHORITY"] == f"{mounts['authority']}/{secrets['authority']['items'][0]['path']}"
+        assert (
+            environment["EVENTSTORE_AUTHORITY"] == f"{mounts['authority']}/{secrets['authority']['items'][0]['path']}"
+        )
         assert "EVENTSTORE_PASSWORD" not in environment
         assert set(mounts) <= {*secrets, "index"}
 
@@ -132,7 +134,9 @@ def test_processes_with_an_index_keep_it_on_a_volume_and_others_keep_nothing() -
         (claim,) = workload["spec"]["volumeClaimTemplates"]
         assert claim["spec"]["resources"]["requests"]["storage"] == "20Gi"
         assert "storageClassName" not in claim["spec"]
-        assert claim["metadata"]["name"] not in {volume["name"] for volume in workload["spec"]["template"]["spec"]["volumes"]}
+        assert claim["metadata"]["name"] not in {
+            volume["name"] for volume in workload["spec"]["template"]["spec"]["volumes"]
+        }
 
 
 def test_keda_alone_decides_how_many_workers_there_are() -> None:
@@ -172,5 +176,8 @@ def test_nobody_speaks_to_anybody_but_as_allowed() -> None:
 
 
 def test_another_job_verifies_other_topics() -> None:
-    jobs = [of_kind(rendered(make), "Job")[0]["metadata"]["name"] for make in (bank(), bank(), bank(publications=[Openings]))]
+    jobs = [
+        of_kind(rendered(make), "Job")[0]["metadata"]["name"]
+        for make in (bank(), bank(), bank(publications=[Openings]))
+    ]
     assert jobs[0] == jobs[1] != jobs[2]

@@ -97,7 +97,9 @@ def test_rights_cover_exactly_the_topics_there_are(stage: str) -> None:
 
 def test_only_writers_may_write_events() -> None:
     users = of_kind(checked_in("production"), "KafkaUser")
-    able = {user["metadata"]["name"] for user in users if ("topic", "tasks.task.events", "literal", "Write") in acls(user)}
+    able = {
+        user["metadata"]["name"] for user in users if ("topic", "tasks.task.events", "literal", "Write") in acls(user)
+    }
     assert able == {"tasks-writer"}
 
 
@@ -177,9 +179,13 @@ def test_scaling_alerts_and_dashboard_speak_of_metrics_that_there_are() -> None:
 
 
 def test_an_application_that_does_not_heed_its_environment_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="works with partitions=5 where EVENTSTORE_PARTITIONS says 12: .*from_env"):
+    with pytest.raises(
+        ConfigurationError, match="works with partitions=5 where EVENTSTORE_PARTITIONS says 12: .*from_env"
+    ):
         drawn(deaf)
-    with pytest.raises(ConfigurationError, match="bank:store keeps its log in a SqliteLog even where EVENTSTORE_BOOTSTRAP"):
+    with pytest.raises(
+        ConfigurationError, match="bank:store keeps its log in a SqliteLog even where EVENTSTORE_BOOTSTRAP"
+    ):
         drawn(embedded)
     with pytest.raises(ConfigurationError, match="has read models, but the environment does not say where"):
         drawn(bank(projections=[Accounts]), query_store=None)

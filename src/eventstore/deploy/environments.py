@@ -257,9 +257,10 @@ def _explained(path: Path, error: ErrorDetails) -> str:
 
 
 def _keys_at(place: list[str]) -> list[str]:
-    table: Any = Environment
+    table: type[BaseModel] = Environment
     for name in place:
-        table = type(table.model_fields[name].get_default(call_default_factory=True))
-        if table is type(None) or not issubclass(table, BaseModel):
+        default: object = table.model_fields[name].get_default(call_default_factory=True)
+        if not isinstance(default, BaseModel):
             return []
+        table = type(default)
     return [*table.model_fields]

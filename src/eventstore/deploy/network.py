@@ -43,7 +43,7 @@ def policies(blueprint: Blueprint) -> list[Document]:
     documents.append(_from_monitoring(blueprint))
     if environment.writers.serving is not None:
         clients = [{"namespaceSelector": {"matchLabels": {_NAMESPACE: environment.writers.serving.clients}}}]
-        ingress = [{"from": clients, "ports": _tcp(environment.writers.serving.port)}]
+        ingress: list[Document] = [{"from": clients, "ports": _tcp(environment.writers.serving.port)}]
         documents.append(_ingress(blueprint, "clients", ("writer",), ingress))
     return documents
 
@@ -65,13 +65,11 @@ def _to_database(blueprint: Blueprint, database: Database) -> Document:
 def _from_monitoring(blueprint: Blueprint) -> Document:
     environment = blueprint.environment
     watching = [{"namespaceSelector": {"matchLabels": {_NAMESPACE: environment.monitoring.namespace}}}]
-    ingress = [{"from": watching, "ports": _tcp(environment.metrics_port)}]
+    ingress: list[Document] = [{"from": watching, "ports": _tcp(environment.metrics_port)}]
     return _ingress(blueprint, "monitoring", MEASURED, ingress)
 
 
-def _ingress(
-    blueprint: Blueprint, name: str, components: Sequence[Component], ingress: list[dict[str, object]]
-) -> Document:
+def _ingress(blueprint: Blueprint, name: str, components: Sequence[Component], ingress: list[Document]) -> Document:
     spec: Document = {
         "podSelector": _of(blueprint, components),
         "policyTypes": ["Ingress"],

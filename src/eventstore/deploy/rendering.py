@@ -137,14 +137,14 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+    del dumper
+    return yaml.ScalarNode("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
 
 
 _Dumper.add_representer(str, _text)
 
 
 def _written(documents: Sequence[Document]) -> str:
-    return "".join(
-        "---\n" + yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=1_000, allow_unicode=True)
-        for document in documents
+    return yaml.dump_all(  # pyright: ignore[reportUnknownMemberType]
+        documents, Dumper=_Dumper, explicit_start=True, sort_keys=False, width=1_000, allow_unicode=True
     )

@@ -71,7 +71,7 @@ def _server(pages: Mapping[str, Callable[[], Page]], port: int, address: str) ->
 
 
 class _Handler(BaseHTTPRequestHandler):
-    timeout: ClassVar[float] = _REQUEST_SECONDS
+    timeout: ClassVar[float | None] = _REQUEST_SECONDS
     server_version = "eventstore"
     sys_version = ""
 
