@@ -13,10 +13,9 @@ from examples.task_domain.read_models import ActivityFeed, TaskBoard, Workload
 def log() -> EventLog:
     """Choose the log: on the brokers named in EVENTSTORE_BOOTSTRAP, or in the file in TASKS_DB, `tasks.db` by default."""
     if "EVENTSTORE_BOOTSTRAP" in os.environ:
-        from eventstore.kafka import KafkaLog, KafkaOptions
-        from examples.task_domain.interim import connection
+        from eventstore.kafka import Connection, KafkaLog, KafkaOptions
 
-        return KafkaLog(connection(), prefix="tasks", options=KafkaOptions.from_environment())
+        return KafkaLog(Connection.from_environment(), prefix="tasks", options=KafkaOptions.from_environment())
     return SqliteLog(os.environ.get("TASKS_DB", "tasks.db"))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,7 +58,7 @@ def bank(prefix: str = "bank", **parts: Any) -> Callable[[], EventStore]:
 
     def make() -> EventStore:
         log = KafkaLog(
-            Connection(os.environ["EVENTSTORE_BOOTSTRAP"], tls=True),
+            Connection.from_environment(),
             prefix=prefix,
             options=KafkaOptions.from_environment(),
         )

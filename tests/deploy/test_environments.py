@@ -8,6 +8,7 @@ import pytest
 
 from eventstore.core.errors import ConfigurationError
 from eventstore.deploy import read_environments
+from eventstore.kafka import KafkaOptions
 
 GOOD = """
 [production]
@@ -70,3 +71,23 @@ def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"none.toml cannot be read \(No such file.*--environments"):
         read_environments(tmp_path / "none.toml")
+
+
+def test_a_log_takes_its_options_from_the_environment() -> None:
+    variables = {"EVENTSTORE_PARTITIONS": "7", "EVENTSTORE_PRODUCTION": "true", "EVENTSTORE_DIRECTORY": "/data"}
+    options = KafkaOptions.from_environment(variables)
+    assert (options.partitions, options.production, options.directory, options.member) == (7, True, "/data", None)
+    assert KafkaOptions.from_environment({"EVENTSTORE_MEMBER": ""}) == KafkaOptions()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "complaint"),
+    [
+        ("EVENTSTORE_PARTITIONS", "many", "EVENTSTORE_PARTITIONS='many': write a positive number"),
+        ("EVENTSTORE_PARTITIONS", "0", r"KafkaOptions\(partitions=0\) makes no sense"),
+        ("EVENTSTORE_PRODUCTION", "maybe", "EVENTSTORE_PRODUCTION='maybe': write true or false"),
+    ],
+)
+def test_nonsense_in_the_environment_is_named(variable: str, value: str, complaint: str) -> None:
+    with pytest.raises(ConfigurationError, match=complaint):
+        KafkaOptions.from_environment({variable: value})
