@@ -8,8 +8,9 @@ from typing import Any
 
 import yaml
 
-from eventstore import Aggregate, Event, EventStore, Projection, Recorded, Row, SqliteLog, evolves, projects
+from eventstore import Aggregate, Command, Event, EventStore, Projection, Recorded, Row, SqliteLog, evolves, projects
 from eventstore.deploy import Blueprint, Environment, draw, read_environments, render
+from eventstore.inbox import Inbox, Received, Send, receives
 from eventstore.kafka import Connection, KafkaLog, KafkaOptions
 from eventstore.publishing import Publication, publishes
 
@@ -45,6 +46,16 @@ class Accounts(Projection[AccountRow], name="accounts", version=1, key="id"):
     @projects
     def opened(self, row: AccountRow | None, event: Opened, at: Recorded) -> AccountRow:
         return AccountRow(id=at.stream.id)
+
+
+class Credit(Command):
+    pass
+
+
+class Payments(Inbox, name="payments", topics=["paid.public"]):
+    @receives
+    def paid(self, event: Drawn, at: Received) -> Send | None:
+        return Send(Account, at.key, Credit())
 
 
 class Openings(Publication, name="openings"):

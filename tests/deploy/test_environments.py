@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from eventstore.core.errors import ConfigurationError
 from eventstore.deploy import read_environments
 from eventstore.kafka import KafkaOptions
+from tests.deploy.applications import ROOT
 
 GOOD = """
 [production]
@@ -91,3 +93,15 @@ def test_a_log_takes_its_options_from_the_environment() -> None:
 def test_nonsense_in_the_environment_is_named(variable: str, value: str, complaint: str) -> None:
     with pytest.raises(ConfigurationError, match=complaint):
         KafkaOptions.from_environment({variable: value})
+
+
+def test_the_file_that_the_guide_shows_is_one(tmp_path: Path) -> None:
+    (shown,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/deployment.md").read_text(), re.DOTALL)
+    path = tmp_path / "environments.toml"
+    path.write_text(shown)
+    environment = read_environments(path)["production"]
+    assert (environment.reaches[0].port, environment.index.storage_class, environment.relays.begin) == (
+        8443,
+        "fast",
+        True,
+    )

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from eventstore.deploy.environments import Place, SecretKey, Writers
 from tests.deploy.applications import (
     STAGES,
     Account,
@@ -148,18 +149,29 @@ def test_keda_alone_decides_how_many_workers_there_are() -> None:
 
 
 def test_the_writer_of_an_application_without_a_service_is_a_worker() -> None:
-    writers = {"writers": bare()}
-    (container,) = pods_of(rendered(bank(projections=[Accounts]), **writers))["writer"]["spec"]["containers"]
+    found = rendered(bank(projections=[Accounts]), writers=Writers())
+    (container,) = pods_of(found)["writer"]["spec"]["containers"]
     assert "command" not in container
     assert container["args"] == ["worker", "--metrics-port=9464", "--metrics-address=0.0.0.0"]
-    services = {service["metadata"]["name"] for service in of_kind(rendered(bank(), **writers), "Service")}
-    assert services == {"bank-writer"}
+    assert {service["metadata"]["name"] for service in of_kind(found, "Service")} == {"bank-writer", "bank-worker"}
+    assert "bank-clients" not in {policy["metadata"]["name"] for policy in of_kind(found, "NetworkPolicy")}
 
 
-def bare() -> Any:
-    from eventstore.deploy.environments import Writers
-
-    return Writers()
+def test_what_an_application_needs_besides_is_reached_and_its_secrets_stay_secrets() -> None:
+    registry = Place(port=8443, namespace="registry")
+    found = rendered(
+        bank(), reaches=[registry], secrets={"REGISTRY_PASSWORD": SecretKey(secret="registry", key="password")}
+    )
+    policy = named(found, "NetworkPolicy", "bank-reaches")["spec"]
+    assert policy["egress"] == [
+        {
+            "to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "registry"}}}],
+            "ports": [{"protocol": "TCP", "port": 8443}],
+        }
+    ]
+    for pod in pods_of(found).values():
+        reference = {"secretKeyRef": {"name": "registry", "key": "password"}}
+        assert {"name": "REGISTRY_PASSWORD", "valueFrom": reference} in pod["spec"]["containers"][0]["env"]
 
 
 def test_nobody_speaks_to_anybody_but_as_allowed() -> None:

@@ -12,6 +12,7 @@ import yaml
 
 from eventstore.core.errors import ConfigurationError
 from eventstore.deploy import render
+from eventstore.deploy.environments import Writers
 from eventstore.kafka.rights import rights_of
 from eventstore.telemetry import catalog
 from eventstore.telemetry.alerts import rules
@@ -25,6 +26,7 @@ from tests.deploy.applications import (
     Card,
     Document,
     Openings,
+    Payments,
     bank,
     checked_in,
     deaf,
@@ -132,6 +134,7 @@ def test_events_are_compacted_and_kept_and_replicated_as_the_cluster_allows() ->
         ({}, {"writer", "operator"}),
         ({"projections": [Accounts]}, {"writer", "worker", "operator"}),
         ({"publications": [Openings]}, {"writer", "relay", "operator"}),
+        ({"inboxes": [Payments]}, {"writer", "inbox", "operator"}),
     ],
 )
 def test_there_is_no_process_and_no_user_that_the_application_does_not_need(
@@ -140,10 +143,10 @@ def test_there_is_no_process_and_no_user_that_the_application_does_not_need(
     found = rendered(bank(**parts))
     assert set(pods_of(found)) == components
     users = {user["metadata"]["labels"]["app.kubernetes.io/component"] for user in of_kind(found, "KafkaUser")}
-    assert users == components
+    assert users == components - {"inbox"}  # which is a writer, too
     assert bool(of_kind(found, "ScaledObject")) == ("worker" in components)
     monitored = of_kind(found, "PodMonitor")[0]["spec"]["selector"]["matchExpressions"][0]["values"]
-    assert set(monitored) == components & {"writer", "worker"}
+    assert set(monitored) == components & {"writer", "worker", "inbox"}
 
 
 def test_public_topics_are_made_and_written_by_the_relay_alone() -> None:
@@ -156,6 +159,19 @@ def test_public_topics_are_made_and_written_by_the_relay_alone() -> None:
             if ("topic", topic, "literal", "Write") in acls(user)
         }
         assert able == {"bank-relay"}
+
+
+def test_an_inbox_logs_in_as_a_writer_which_may_read_its_topics_and_park_letters() -> None:
+    found = rendered(bank(inboxes=[Payments]))
+    (container,) = pods_of(found)["inbox"]["spec"]["containers"]
+    assert container["args"] == ["inbox", "--metrics-port=9464", "--metrics-address=0.0.0.0"]
+    assert {"name": "EVENTSTORE_USER", "value": "bank-writer"} in container["env"]
+    granted = acls(named(found, "KafkaUser", "bank-writer"))
+    assert ("topic", "paid.public", "literal", "Read") in granted
+    assert ("topic", "paid.public", "literal", "Write") not in granted
+    assert ("topic", "bank.inbox.payments.dead", "literal", "Write") in granted
+    assert named(found, "KafkaTopic", "bank.inbox.payments.dead")["spec"]["partitions"] == 1
+    assert not [topic for topic in of_kind(found, "KafkaTopic") if topic["metadata"]["name"] == "paid.public"]
 
 
 def test_there_are_at_most_as_many_workers_as_partitions_to_share() -> None:
@@ -187,8 +203,10 @@ def test_an_application_that_does_not_heed_its_environment_is_refused() -> None:
         ConfigurationError, match="bank:store keeps its log in a SqliteLog even where EVENTSTORE_BOOTSTRAP"
     ):
         drawn(embedded)
-    with pytest.raises(ConfigurationError, match="has read models, but the environment does not say where"):
+    with pytest.raises(ConfigurationError, match=r"has read models, but \[production\] does not say where"):
         drawn(bank(projections=[Accounts]), query_store=None)
+    with pytest.raises(ConfigurationError, match=r"nothing to do: say what the writers of \[production\] run"):
+        drawn(bank(), writers=Writers())
 
 
 def test_rendering_leaves_the_process_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from eventstore.kafka.topics import WantedTopic, inbox_dead_topic, wanted_topics
 from eventstore.prepared import unprepared
 from eventstore.store import EventStore
 
-Component: TypeAlias = Literal["writer", "worker", "relay", "operator"]
+Component: TypeAlias = Literal["writer", "worker", "relay", "inbox", "operator"]
 """What a process is for."""
 Document: TypeAlias = dict[str, object]
 """A Kubernetes resource."""
@@ -33,6 +33,7 @@ _USERS: Final[Mapping[Component, Role]] = {
     "writer": "writer",
     "worker": "projection",
     "relay": "relay",
+    "inbox": "writer",  # it owns partitions, too
     "operator": "operator",
 }
 _SPARE_SECONDS: Final = 10
@@ -50,6 +51,7 @@ class Blueprint:
         names: Of what is on the cluster.
         inventory: What the application consists of.
         topics: As they are to be.
+        receives: Whether it has inboxes, on whichever cluster.
         shared: How many partitions there are to share for the read model that reads most.
         drain_seconds: How long a process may take to finish what is under way.
     """
@@ -60,6 +62,7 @@ class Blueprint:
     names: Names
     inventory: Inventory
     topics: tuple[WantedTopic, ...]
+    receives: bool
     shared: int
     drain_seconds: int
 
@@ -80,6 +83,7 @@ class Blueprint:
             "writer": True,
             "worker": self.has_read_models,
             "relay": bool(self.inventory.publications),
+            "inbox": self.receives,
             "operator": True,
         }
         return tuple(component for component, wanted in needed.items() if wanted)
@@ -128,7 +132,8 @@ def draw(app: str, stage: str, environment: Environment, make: Callable[[], Even
     Raises:
         ConfigurationError: Its log is not on Kafka there, or it does not heed its environment.
     """
-    with _variables({**variables_of(app, environment), **environment.variables}):
+    secrets = dict.fromkeys(environment.secrets, "secret")
+    with _variables({**variables_of(app, environment), **environment.variables, **secrets}):
         store = make()
     log = unprepared(store.log)
     if not isinstance(log, KafkaLog):
@@ -138,7 +143,7 @@ def draw(app: str, stage: str, environment: Environment, make: Callable[[], Even
         )
         raise ConfigurationError(message)
     _check(app, log.options, environment)
-    _check_query_store(app, store, environment)
+    _check_places(app, stage, store, environment)
     inventory = store.application.inventory(inboxes=store.source is None)
     options = log.options
     topics = [
@@ -152,6 +157,7 @@ def draw(app: str, stage: str, environment: Environment, make: Callable[[], Even
         log.names,
         inventory,
         tuple(topics),
+        bool(store.application.inboxes),
         _shared(store, environment),
         round(options.drain_seconds + options.commit_seconds + store.settings.timeout) + _SPARE_SECONDS,
     )
@@ -209,10 +215,14 @@ def _check(app: str, options: KafkaOptions, environment: Environment) -> None:
             raise ConfigurationError(message)
 
 
-def _check_query_store(app: str, store: EventStore, environment: Environment) -> None:
+def _check_places(app: str, stage: str, store: EventStore, environment: Environment) -> None:
     if store.application.has_read_models and environment.query_store is None:
+        message = f"--app {app} has read models, but [{stage}] does not say where: add query_store = {{...}} to it"
+        raise ConfigurationError(message)
+    if not store.application.has_read_models and environment.writers.command is None:
         message = (
-            f"--app {app} has read models, but the environment does not say where: add query_store = {{...}} to it"
+            f"--app {app} has no read models, so `eventstore worker` has nothing to do: say what the writers of [{stage}] "
+            "run, with writers.command = [...]"
         )
         raise ConfigurationError(message)
 

@@ -25,12 +25,13 @@ def topics(blueprint: Blueprint) -> list[Document]:
 
 
 def users(blueprint: Blueprint) -> list[Document]:
-    """Give a user for every component, with the least rights of its role.
+    """Give a user for every role that a component has, with its least rights.
 
     Args:
         blueprint: The application in its environment.
     """
-    return [_user(blueprint, component) for component in blueprint.components]
+    first = {blueprint.user(component): component for component in reversed(blueprint.components)}
+    return [_user(blueprint, component) for component in blueprint.components if component in first.values()]
 
 
 def _topic(blueprint: Blueprint, topic: WantedTopic) -> Document:

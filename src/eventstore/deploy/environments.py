@@ -135,20 +135,28 @@ class Relays(_Table):
     resources: Resources = Resources()
 
 
-class Database(_Table):
-    """The PostgreSQL of the read models.
+class Inboxes(_Table):
+    """The processes that execute what other systems' events lead to.
 
     Attributes:
-        secret: The Secret that holds its URL, `postgresql+asyncpg://user:password@host/database`.
-        key: Under which key.
+        replicas: How many.
+        resources: Of each.
+    """
+
+    replicas: int = Field(default=2, ge=1)
+    resources: Resources = Resources()
+
+
+class Place(_Table):
+    """Somewhere that the application speaks to.
+
+    Attributes:
         port: Where it listens.
         namespace: The namespace it runs in, if it runs in the cluster.
         network: Its addresses otherwise, such as `10.20.0.0/16`.
     """
 
-    secret: Label
-    key: str = "url"
-    port: Port = 5432
+    port: Port
     namespace: Label | None = None
     network: Annotated[str, Field(pattern=r"^[0-9a-f.:]+/[0-9]{1,3}$")] | None = None
 
@@ -158,6 +166,32 @@ class Database(_Table):
             message = "say where it is: give either namespace or network"
             raise ValueError(message)
         return self
+
+
+class SecretKey(_Table):
+    """A value that somebody put into a Secret.
+
+    Attributes:
+        secret: The Secret.
+        key: Under which key.
+    """
+
+    secret: Label
+    key: str
+
+
+class Database(Place):
+    """The PostgreSQL of the read models.
+
+    Attributes:
+        port: Where it listens.
+        secret: The Secret that holds its URL, `postgresql+asyncpg://user:password@host/database`.
+        key: Under which key.
+    """
+
+    port: Port = 5432
+    secret: Label
+    key: str = "url"
 
 
 class Monitoring(_Table):
@@ -189,9 +223,12 @@ class Environment(_Table):
         writers: Own partitions.
         workers: Keep read models.
         relays: Publish.
+        inboxes: Receive.
         query_store: Holds the read models; None if there are none.
         monitoring: Watches.
+        reaches: Where else all of them speak to, such as a schema registry or the brokers that an inbox reads from.
         variables: Further environment variables of all.
+        secrets: Further environment variables of all, each from a Secret.
     """
 
     namespace: Label
@@ -205,9 +242,12 @@ class Environment(_Table):
     writers: Writers = Writers()
     workers: Workers = Workers()
     relays: Relays = Relays()
+    inboxes: Inboxes = Inboxes()
     query_store: Database | None = None
     monitoring: Monitoring
+    reaches: list[Place] = []
     variables: dict[str, str] = {}
+    secrets: dict[str, SecretKey] = {}
 
     @property
     def production(self) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from eventstore.deploy.blueprint import TLS_PORT, Blueprint, Component, Document
-from eventstore.deploy.environments import Database
+from eventstore.deploy.environments import Database, Place
 from eventstore.deploy.pods import QUERYING
 from eventstore.deploy.workloads import MEASURED
 
@@ -30,16 +30,19 @@ def policies(blueprint: Blueprint) -> list[Document]:
     }
     brokers = {"to": [{"podSelector": kafka}], "ports": _tcp(TLS_PORT)}
     documents = [
-        _policy(blueprint, f"{name}-default", None, {"podSelector": all_pods, "policyTypes": ["Ingress", "Egress"]}),
+        _policy(blueprint, f"{name}-default", {"podSelector": all_pods, "policyTypes": ["Ingress", "Egress"]}),
         _policy(
             blueprint,
             f"{name}-kafka",
-            None,
             {"podSelector": all_pods, "policyTypes": ["Egress"], "egress": [dns, brokers]},
         ),
     ]
     if environment.query_store is not None:
         documents.append(_to_database(blueprint, environment.query_store))
+    if environment.reaches:
+        egress = [_to(place) for place in environment.reaches]
+        spec: Document = {"podSelector": all_pods, "policyTypes": ["Egress"], "egress": egress}
+        documents.append(_policy(blueprint, f"{name}-reaches", spec))
     documents.append(_from_monitoring(blueprint))
     if environment.writers.serving is not None:
         clients = [{"namespaceSelector": {"matchLabels": {_NAMESPACE: environment.writers.serving.clients}}}]
@@ -49,17 +52,21 @@ def policies(blueprint: Blueprint) -> list[Document]:
 
 
 def _to_database(blueprint: Blueprint, database: Database) -> Document:
-    where: Document = (
-        {"ipBlock": {"cidr": database.network}}
-        if database.namespace is None
-        else {"namespaceSelector": {"matchLabels": {_NAMESPACE: database.namespace}}}
-    )
     spec: Document = {
         "podSelector": _of(blueprint, QUERYING),
         "policyTypes": ["Egress"],
-        "egress": [{"to": [where], "ports": _tcp(database.port)}],
+        "egress": [_to(database)],
     }
-    return _policy(blueprint, f"{blueprint.name}-query-store", None, spec)
+    return _policy(blueprint, f"{blueprint.name}-query-store", spec)
+
+
+def _to(place: Place) -> Document:
+    where: Document = (
+        {"ipBlock": {"cidr": place.network}}
+        if place.namespace is None
+        else {"namespaceSelector": {"matchLabels": {_NAMESPACE: place.namespace}}}
+    )
+    return {"to": [where], "ports": _tcp(place.port)}
 
 
 def _from_monitoring(blueprint: Blueprint) -> Document:
@@ -75,7 +82,7 @@ def _ingress(blueprint: Blueprint, name: str, components: Sequence[Component], i
         "policyTypes": ["Ingress"],
         "ingress": ingress,
     }
-    return _policy(blueprint, f"{blueprint.name}-{name}", None, spec)
+    return _policy(blueprint, f"{blueprint.name}-{name}", spec)
 
 
 def _of(blueprint: Blueprint, components: Sequence[Component]) -> Document:
@@ -86,8 +93,8 @@ def _of(blueprint: Blueprint, components: Sequence[Component]) -> Document:
     }
 
 
-def _policy(blueprint: Blueprint, name: str, component: str | None, spec: Document) -> Document:
-    metadata = blueprint.metadata(name, component)
+def _policy(blueprint: Blueprint, name: str, spec: Document) -> Document:
+    metadata = blueprint.metadata(name)
     return {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": metadata, "spec": spec}
 
 

@@ -15,12 +15,12 @@ from eventstore.deploy.blueprint import (
     Document,
     variables_of,
 )
-from eventstore.deploy.environments import Database, Resources, Serving
+from eventstore.deploy.environments import Database, Resources, SecretKey, Serving
 
 USER_ID: Final = 10_001
 """Of the image's user; the volume with the index belongs to its group."""
 INDEX: Final = "index"
-QUERYING: Final[tuple[Component, ...]] = ("writer", "worker")
+QUERYING: Final[tuple[Component, ...]] = ("writer", "worker", "inbox")
 """Who needs the query store."""
 _PROBE_SECONDS: Final = 5
 _READABLE_BY_GROUP: Final = 0o440
@@ -140,17 +140,13 @@ def _environment(blueprint: Blueprint, program: Program) -> list[Document]:
         **environment.variables,
         **program.variables,
     }
+    secret: dict[str, SecretKey | Database] = {**environment.secrets}
+    if environment.query_store is not None and program.component in QUERYING:
+        secret["EVENTSTORE_QUERY_STORE"] = environment.query_store
     variables: list[Document] = [{"name": name, "value": value} for name, value in plain.items()]
-    if environment.query_store is None or program.component not in QUERYING:
-        return variables
-    return [*variables, _query_store(environment.query_store)]
-
-
-def _query_store(store: Database) -> Document:
-    return {
-        "name": "EVENTSTORE_QUERY_STORE",
-        "valueFrom": {"secretKeyRef": {"name": store.secret, "key": store.key}},
-    }
+    for name, kept in secret.items():
+        variables.append({"name": name, "valueFrom": {"secretKeyRef": {"name": kept.secret, "key": kept.key}}})
+    return variables
 
 
 def _probes(blueprint: Blueprint, health: Serving, port: str) -> Document:

@@ -18,7 +18,7 @@ from eventstore.deploy.pods import INDEX, Program, pod
 METRICS: Final = "metrics"
 HEALTH: Final = "health"
 HTTP: Final = "http"
-MEASURED: Final[tuple[Component, ...]] = ("writer", "worker")
+MEASURED: Final[tuple[Component, ...]] = ("writer", "worker", "inbox")
 """Who serves metrics."""
 _EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 - a pod's own network; policies say who may ask
 _PROBES: Final = Serving(live="/live", ready="/ready")
@@ -44,6 +44,8 @@ def workloads(blueprint: Blueprint) -> list[Document]:
     ]
     if "worker" in blueprint.components:
         documents += _workers(blueprint)
+    if "inbox" in blueprint.components:
+        documents += _inboxes(blueprint)
     if "relay" in blueprint.components:
         documents += _relays(blueprint)
     return documents
@@ -53,7 +55,7 @@ def _writers(blueprint: Blueprint) -> list[Document]:
     environment, writers = blueprint.environment, blueprint.environment.writers
     served = environment.metrics_port
     if writers.command is None:
-        arguments, ports, health = _worker_arguments(served), {METRICS: served}, _PROBES
+        arguments, ports, health = _measured("worker", served), {METRICS: served}, _PROBES
     elif writers.serving is None:
         arguments, ports, health = [], {METRICS: served}, _PROBES
     else:
@@ -68,13 +70,20 @@ def _writers(blueprint: Blueprint) -> list[Document]:
 def _workers(blueprint: Blueprint) -> list[Document]:
     environment, workers = blueprint.environment, blueprint.environment.workers
     served = environment.metrics_port
-    arguments = [*_worker_arguments(served), "--no-serve"]
+    arguments = [*_measured("worker", served), "--no-serve"]
     program = Program("worker", (), arguments, workers.resources, {METRICS: served}, _PROBES, {}, index=True)
     return _stateful(blueprint, program, None)
 
 
-def _worker_arguments(port: int) -> list[str]:
-    return ["worker", f"--metrics-port={port}", f"--metrics-address={_EVERYWHERE}"]
+def _inboxes(blueprint: Blueprint) -> list[Document]:
+    inboxes, served = blueprint.environment.inboxes, blueprint.environment.metrics_port
+    arguments = _measured("inbox", served)
+    program = Program("inbox", (), arguments, inboxes.resources, {METRICS: served}, _PROBES, {}, index=True)
+    return _stateful(blueprint, program, inboxes.replicas)
+
+
+def _measured(command: str, port: int) -> list[str]:
+    return [command, f"--metrics-port={port}", f"--metrics-address={_EVERYWHERE}"]
 
 
 def _stateful(blueprint: Blueprint, program: Program, replicas: int | None) -> list[Document]:
