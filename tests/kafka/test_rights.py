@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 
-from eventstore.core.errors import ConfigurationError, LogUnavailableError, StoreClosedError
+from eventstore.core.errors import ConfigurationError, StoreClosedError
 from eventstore.core.inventory import Inventory
 from eventstore.kafka import Connection, KafkaLog, KafkaOptions
 from eventstore.kafka.administration import Administration
@@ -157,11 +157,6 @@ async def test_a_certificate_of_another_host_is_refused(cluster: KafkaCluster) -
         address = f"127.0.0.2:{own}"
         with pytest.raises(ConfigurationError, match="TLS failed.*certificate"):
             await Administration(connection_to(cluster, "admin", bootstrap=address)).cluster()
-
-
-async def test_plaintext_to_a_port_that_wants_tls_says_so(cluster: KafkaCluster) -> None:
-    with pytest.raises(LogUnavailableError, match="whether they want TLS or a login"):
-        await Administration(Connection(cluster.bootstrap), seconds=1).cluster()
 
 
 def test_the_commands_that_grant_rights_name_every_operation() -> None:

@@ -29,6 +29,7 @@ from confluent_kafka.admin import (
 from eventstore.core.errors import LogUnavailableError
 from eventstore.kafka.answers import Reaction, answer_for
 from eventstore.kafka.connection import Connection
+from eventstore.kafka.diagnosis import diagnose
 from eventstore.kafka.errors import refusal_of
 from eventstore.kafka.renewal import Renewal
 from eventstore.kafka.topics import FoundTopic, TopicIdentity, WantedTopic
@@ -59,6 +60,7 @@ class Administration:
 
     def __init__(self, connection: Connection, seconds: float = REQUEST_SECONDS) -> None:
         self._seconds: Final = seconds
+        self._connection: Final = connection
         self._where: Final = connection.bootstrap
         self._refusal: KafkaError | None = None
         self._trouble: KafkaError | None = None
@@ -215,8 +217,12 @@ class Administration:
 
         Gives None instead of an error of the code `unless`.
         """
+        looked = False
         while not future.done():
             self._admin.poll(_POLL_SECONDS)
+            if self._refusal is None and self._trouble is not None and not looked:
+                # All that the client says about most refusals is that a connection was closed.
+                looked, self._refusal = True, asyncio.run(diagnose(self._connection))
             if self._refusal is not None:
                 # Said once: a broker that starts may not know its users yet, and know them the next time.
                 refusal, self._refusal = self._refusal, None

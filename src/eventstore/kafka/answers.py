@@ -89,7 +89,7 @@ ANSWERS: Final[dict[int, Answer]] = {
     KafkaError._SSL: Answer(
         "_SSL, TLS failed",
         Reaction.REFUSED,
-        "check authority, certificate, the host's name, and that the port speaks TLS",
+        "check authority, certificate and when it ends, the host's name, and that the port speaks TLS",
     ),
     KafkaError._WAIT_COORD: Answer("_WAIT_COORD", Reaction.AGAIN),
     KafkaError._UNKNOWN_GROUP: Answer("_UNKNOWN_GROUP", Reaction.AGAIN),

@@ -197,12 +197,12 @@ class Connection:
         return settings
 
     def aiokafka(self) -> dict[str, Any]:
-        """Give the arguments for aiokafka's clients, but for the provider of tokens.
+        """Give the arguments for aiokafka's connections, but for the provider of tokens.
 
         Raises:
             ConfigurationError: A file cannot be read or used.
         """
-        arguments: dict[str, Any] = {"bootstrap_servers": self.bootstrap, "security_protocol": self._protocol}
+        arguments: dict[str, Any] = {"security_protocol": self._protocol}
         if self._logs_in:
             arguments["sasl_mechanism"] = self.mechanism
         if self.user is not None:

@@ -1,5 +1,9 @@
 """aiokafka's client, which logs in with what the files hold when it connects, and remembers why it was refused."""
 
+# aiokafka has no types.
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+# pyright: reportIncompatibleMethodOverride=false
+
 from __future__ import annotations
 
 import asyncio
@@ -38,10 +42,7 @@ class ReconnectingClient(AIOKafkaClient):  # type: ignore[misc]  # aiokafka has 
         self._login_stamp, self._tls_stamp = connection.login_stamp, connection.tls_stamp
         self._refusal = NOT_SENT
         self._refused_since = 0.0
-        arguments = connection.aiokafka()
-        if connection.keeper is not None:
-            arguments["sasl_oauth_token_provider"] = _Provider(connection.keeper)
-        super().__init__(**arguments, **options)
+        super().__init__(bootstrap_servers=connection.bootstrap, **login_of(connection), **options)
 
     @property
     def not_sent(self) -> int:
@@ -62,7 +63,7 @@ class ReconnectingClient(AIOKafkaClient):  # type: ignore[misc]  # aiokafka has 
                 self._conns[place] = made = await self._connect(node_id)
         except (OSError, TimeoutError, KafkaError, EventStoreError) as error:
             self._note(error)
-            _LOGGER.warning("there is no connection to broker %s: %s", node_id, _reason(error) or error)
+            _LOGGER.warning("there is no connection to broker %s: %s", node_id, reason_in(error) or error)
             self.force_metadata_update()  # it may be elsewhere by now
             return None
         self._refusal = NOT_SENT
@@ -101,7 +102,7 @@ class ReconnectingClient(AIOKafkaClient):  # type: ignore[misc]  # aiokafka has 
             _LOGGER.warning("what was there before is used: %s", error)
 
     def _note(self, error: BaseException) -> None:
-        refusal = _refusal_in(error)
+        refusal = refusal_in(error)
         if refusal is None:
             return
         if self._refusal == NOT_SENT:
@@ -109,17 +110,29 @@ class ReconnectingClient(AIOKafkaClient):  # type: ignore[misc]  # aiokafka has 
         self._refusal = refusal
 
 
-def _refusal_in(error: BaseException) -> int | None:
+def login_of(connection: Connection) -> dict[str, Any]:
+    """Give the arguments of aiokafka's connections.
+
+    Args:
+        connection: How to log in.
+    """
+    arguments = connection.aiokafka()
+    if connection.keeper is not None:
+        arguments["sasl_oauth_token_provider"] = _Provider(connection.keeper)
+    return arguments
+
+
+def refusal_in(error: BaseException) -> int | None:
     """Give the code of what makes no sense to be tried again for long, if it is such a thing."""
     if isinstance(error, ConfigurationError):  # no token
         return int(Codes.SASL_AUTHENTICATION_FAILED)
-    if _reason(error) is not None:
+    if reason_in(error) is not None:
         return int(Codes._SSL)  # noqa: SLF001 - its public name
     code = getattr(error, "errno", None)
     return code if isinstance(error, KafkaError) and code in _LOGIN else None
 
 
-def _reason(error: BaseException) -> ssl.SSLError | None:
+def reason_in(error: BaseException) -> ssl.SSLError | None:
     """Find what TLS said: a broker refuses a certificate only after the handshake."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, ssl.SSLError):

@@ -12,16 +12,23 @@ import time
 from base64 import b64encode
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from os import PathLike
 from typing import Any, Final, TypeAlias
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote_plus, urlencode, urlsplit
-from urllib.request import HTTPRedirectHandler, HTTPSHandler, Request, build_opener
+from urllib.request import (
+    HTTPDefaultErrorHandler,
+    HTTPErrorProcessor,
+    HTTPHandler,
+    HTTPSHandler,
+    OpenerDirector,
+    ProxyHandler,
+    Request,
+)
 
 from pydantic import SecretStr
 
 from eventstore.core.errors import ConfigurationError, EventStoreError, LogUnavailableError
-from eventstore.kafka.credentials import authorities, is_loopback, read_secret, revealed
+from eventstore.kafka.credentials import FilePath, authorities, is_loopback, read_secret, revealed
 
 _LOGGER: Final = logging.getLogger(__name__)
 _SHARE: Final = 0.75
@@ -79,9 +86,9 @@ class ClientCredentials:
     endpoint: str
     client_id: str
     secret: str | SecretStr | None = field(default=None, repr=False)
-    secret_file: str | PathLike[str] | None = None
+    secret_file: FilePath | None = None
     scope: str | None = None
-    authority: str | PathLike[str] | None = None
+    authority: FilePath | None = None
 
     def __post_init__(self) -> None:
         """Refuse what is incomplete or not safe, and keep the secret where nothing prints it."""
@@ -139,8 +146,7 @@ class ClientCredentials:
         request = Request(self.endpoint, urlencode(form).encode(), method="POST")  # noqa: S310 - checked at the beginning
         request.add_header("Authorization", f"Basic {b64encode(pair.encode()).decode()}")
         request.add_header("Accept", "application/json")
-        # Nobody is redirected: the secret goes to the address that was given, or nowhere.
-        opener = build_opener(_NoRedirects, HTTPSHandler(context=authorities(self.authority)))
+        opener = _opener(self.authority)
         try:
             with opener.open(request, timeout=_REQUEST_SECONDS) as response:
                 return bytes(response.read(_MOST_BYTES))
@@ -164,9 +170,13 @@ class ClientCredentials:
         return f"the token endpoint {self.endpoint}"
 
 
-class _NoRedirects(HTTPRedirectHandler):
-    def redirect_request(self, *_: object) -> None:
-        return None
+def _opener(authority: FilePath | None) -> OpenerDirector:
+    """Make what asks: as urllib's own, but nobody is redirected. The secret goes to the address given, or nowhere."""
+    opener = OpenerDirector()
+    secured = HTTPSHandler(context=authorities(authority))
+    for handler in (ProxyHandler(), HTTPHandler(), secured, HTTPDefaultErrorHandler(), HTTPErrorProcessor()):
+        opener.add_handler(handler)
+    return opener
 
 
 def _error_code(body: bytes) -> str:
