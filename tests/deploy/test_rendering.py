@@ -96,7 +96,7 @@ def test_rights_cover_exactly_the_topics_there_are(stage: str) -> None:
     assert granted == topics == {
         "tasks.replies",
         "tasks.public.tasks",
-        *(f"tasks.{category}.{kind}" for category in ("task", "calendar") for kind in ("events", "commands", "dead")),
+        *(f"tasks.{category}.{kind}" for category in ("task", "calendar") for kind in ("events", "commands")),
     }  # fmt: skip
 
 
@@ -111,7 +111,7 @@ def test_only_writers_may_write_events() -> None:
 def test_another_category_adds_exactly_its_topics() -> None:
     before, after = rendered(bank()), rendered(bank(aggregates=[Account, Card]))
     names = [{each["metadata"]["name"] for each in of_kind(found, "KafkaTopic")} for found in (before, after)]
-    assert names[1] - names[0] == {"bank.card-issue.events", "bank.card-issue.commands", "bank.card-issue.dead"}
+    assert names[1] - names[0] == {"bank.card-issue.events", "bank.card-issue.commands"}
     assert names[0] < names[1]
     for topic in of_kind(before, "KafkaTopic"):
         assert topic in after
