@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
+from eventstore import Recorded
 from eventstore.core.errors import ConfigurationError
 from eventstore.deploy import render
 from eventstore.deploy.environments import Writers
 from eventstore.kafka.rights import rights_of
+from eventstore.publishing import Publication, publishes
 from eventstore.telemetry import catalog
 from eventstore.telemetry.alerts import rules
 from eventstore.telemetry.dashboard import dashboard
@@ -25,6 +27,7 @@ from tests.deploy.applications import (
     Accounts,
     Card,
     Document,
+    Opened,
     Openings,
     Payments,
     bank,
@@ -118,6 +121,18 @@ def test_a_topic_whose_name_is_none_of_kubernetes_keeps_it() -> None:
     found = rendered(bank(aggregates=[Card]))
     assert named(found, "KafkaTopic", "bank.card-issue.events")["spec"]["topicName"] == "bank.card_issue.events"
     assert "topicName" not in named(found, "KafkaTopic", "bank.replies")["spec"]
+
+
+def test_two_topics_that_kubernetes_cannot_tell_apart_are_refused() -> None:
+    class Twins(Publication, name="twins"):
+        @publishes("bank.a_b", "bank.a-b")
+        def opened(self, event: Opened, at: Recorded) -> Opened:
+            return event
+
+    with pytest.raises(
+        ConfigurationError, match=r"bank.a-b and bank.a_b would both be the KafkaTopic bank.a-b: rename"
+    ):
+        rendered(bank(publications=[Twins]))
 
 
 def test_events_are_compacted_and_kept_and_replicated_as_the_cluster_allows() -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from eventstore.core.errors import ConfigurationError
 from eventstore.deploy.blueprint import Blueprint, Component, Document
 from eventstore.kafka.rights import Right
 from eventstore.kafka.topics import WantedTopic
@@ -20,7 +21,16 @@ def topics(blueprint: Blueprint) -> list[Document]:
 
     Args:
         blueprint: The application in its environment.
+
+    Raises:
+        ConfigurationError: Two topics would be one resource.
     """
+    resources: dict[str, str] = {}
+    for topic in blueprint.topics:
+        other = resources.setdefault(_resource_name(topic.name), topic.name)
+        if other != topic.name:
+            message = f"{other} and {topic.name} would both be the KafkaTopic {_resource_name(other)}: rename one"
+            raise ConfigurationError(message)
     return [_topic(blueprint, topic) for topic in sorted(blueprint.topics, key=lambda topic: topic.name)]
 
 
@@ -35,7 +45,7 @@ def users(blueprint: Blueprint) -> list[Document]:
 
 
 def _topic(blueprint: Blueprint, topic: WantedTopic) -> Document:
-    resource = re.sub(r"[^a-z0-9.-]+", "-", topic.name.lower())
+    resource = _resource_name(topic.name)
     spec: Document = {
         **({"topicName": topic.name} if resource != topic.name else {}),
         "partitions": topic.partitions,
@@ -44,6 +54,10 @@ def _topic(blueprint: Blueprint, topic: WantedTopic) -> Document:
     }
     metadata = blueprint.metadata(resource, None, **{"strimzi.io/cluster": blueprint.environment.cluster})
     return {"apiVersion": _API, "kind": "KafkaTopic", "metadata": metadata, "spec": spec}
+
+
+def _resource_name(topic: str) -> str:
+    return re.sub(r"[^a-z0-9.-]", "-", topic.lower())
 
 
 def _user(blueprint: Blueprint, component: Component) -> Document:
