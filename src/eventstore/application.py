@@ -93,6 +93,11 @@ class Application:
         """Whether a query store is needed at all."""
         return bool(self.projections or self.processes)
 
+    @property
+    def definitions(self) -> list[SubscriptionDefinition]:
+        """What its read models and process managers are, with the categories that they read."""
+        return [self._with_categories(cls.definition) for cls in (*self.projections, *self.processes)]
+
     def subscribers(self, execute: Execute) -> list[Subscriber]:
         """Make what workers run.
 

@@ -142,7 +142,7 @@ class EventStore(Queries):
             self._command_side = commands
             if self.application.has_read_models:
                 name = process_name(environment)
-                self._opened_query_store = await resources.enter_async_context(self._query_store(name))
+                self._opened_query_store = await resources.enter_async_context(self.query_store(name))
                 self._read_side = await self._open_read_side(self._opened_query_store, name, resources)
             if settings.telemetry is not None:
                 await resources.enter_async_context(watching(self, settings.telemetry, environment.clock))
@@ -176,7 +176,6 @@ class EventStore(Queries):
         *,
         expected_version: int | None = None,
         command_id: UUID | str | None = None,
-        fresh: bool = False,
         caused_by: Recorded | UUID | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - passed on as a deadline that group commit keeps
     ) -> Committed:
@@ -188,7 +187,6 @@ class EventStore(Queries):
             command: What is wanted.
             expected_version: The version the caller decided on, `NEW` for a new stream; None for whatever it is.
             command_id: Makes a repetition harmless: the first result comes back. By default a new id.
-            fresh: The id was made just now, so it need not be looked up first.
             caused_by: The event or correlation id that led to the command, to trace what caused what.
             timeout: Seconds to wait for the log; by default `Settings.timeout`.
 
@@ -208,23 +206,21 @@ class EventStore(Queries):
             StoreClosedError: The store is not open.
         """
         commands, seconds = self._commands, self.settings.timeout if timeout is None else timeout
-        origin = origin_of(command_id, caused_by, self.settings.environment, fresh=fresh)
+        origin = origin_of(command_id, caused_by, self.settings.environment)
         telemetry = self.settings.telemetry
         if telemetry is None:
             return await commands.execute(
                 aggregate, aggregate_id, command, origin, expected_version=expected_version, timeout=seconds
             )
-        with telemetry.command(aggregate.category, aggregate_id, command, origin) as measured:
-            return measured.note(
-                await commands.execute(
-                    aggregate,
-                    aggregate_id,
-                    command,
-                    measured.origin,
-                    expected_version=expected_version,
-                    timeout=seconds,
-                )
+        measured = telemetry.command(aggregate.category, aggregate_id, command, origin)
+        try:
+            done = await commands.execute(
+                aggregate, aggregate_id, command, measured.origin, expected_version=expected_version, timeout=seconds
             )
+        except BaseException as error:
+            measured.failed(error)
+            raise
+        return measured.executed(done)
 
     async def load(
         self, aggregate: type[A], aggregate_id: str, *, at: int | datetime | None = None, linearizable: bool = False
@@ -313,7 +309,7 @@ class EventStore(Queries):
         """
         for subscriber in self.application.subscribers(self._send):
             if subscriber.definition.name == name:
-                async with self._query_store() as query_store:
+                async with self.query_store() as query_store:
                     await query_store.accept(subscriber.definition)
                 return
         message = f"there is no read model or process manager {name!r} in this application"
@@ -366,7 +362,8 @@ class EventStore(Queries):
             send.aggregate, send.id, send.command, command_id=outgoing.command_id, caused_by=outgoing.cause
         )
 
-    def _query_store(self, name: str = "") -> QueryStore:
+    def query_store(self, name: str = "") -> QueryStore:
+        """Give the place of the read models by itself, not opened yet; for tools, if there are read models."""
         assert self._where is not None  # noqa: S101 - refused in __init__
         return query_store_at(self._where, self.settings.environment.clock, name)
 

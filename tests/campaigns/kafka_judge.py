@@ -13,7 +13,7 @@ from itertools import accumulate
 from typing import NamedTuple
 from uuid import UUID
 
-from confluent_kafka import Consumer, TopicPartition
+from tests.topics import read_topic
 
 RETRIED = {"LogUnavailableError", "AppendOutcomeUnknownError", "OwnershipLostError"}
 CLAIM = b"\x00claim:"
@@ -123,42 +123,24 @@ class Evidence:
         return max((at for acks in self.acks.values() for at, _, _ in acks), default=0)
 
 
-def read_topic(bootstrap: str, topic: str) -> Written:
-    """Read every partition from its beginning to its end."""
-    consumer = Consumer({
-        "bootstrap.servers": bootstrap, "group.id": "judge", "enable.auto.commit": False,
-        "enable.partition.eof": True, "isolation.level": "read_uncommitted", "auto.offset.reset": "error",
-    })  # fmt: skip
+def read_events(bootstrap: str, topic: str) -> Written:
+    """Read every partition from its beginning to its end, and tell what counts."""
     written, lease = Written(), dict[int, str]()
     since_boot = time.time_ns() - time.monotonic_ns()
-    try:
-        numbers = sorted(consumer.list_topics(topic, timeout=30).topics[topic].partitions)
-        assert numbers, f"{topic} has no partitions"
-        consumer.assign([TopicPartition(topic, number, 0) for number in numbers])
-        unread = set(numbers)
-        while unread:
-            message = consumer.poll(30)
-            assert message is not None, f"{topic} could not be read to its end"
-            number = message.partition()
-            if message.error() is not None:
-                if message.error().name() == "_PARTITION_EOF":
-                    unread.discard(number)
-                continue
-            key, headers = message.key(), dict(message.headers() or [])
-            if key.startswith(CLAIM):
-                lease[number] = key[len(CLAIM) :].decode()
-                at = message.timestamp()[1] * 1_000_000 - since_boot
-                written.claims[number].append(Claim(message.offset(), json.loads(message.value())["owner"], at))
-            elif not key.startswith(b"\x00"):
-                name, version, _ = key.decode().rsplit(":", 2)
-                part, _, size = headers["part"].decode().partition("/")
-                command = UUID(bytes=headers["command_id"])
-                by = json.loads(message.value())["data"]["by"]
-                record = Record(number, message.offset(), key, name, int(version), command, int(part), int(size), by)
-                counts = headers["lease"].decode() == lease.get(number)
-                (written.valid if counts else written.void).append(record)
-    finally:
-        consumer.close()
+    for message in read_topic(bootstrap, topic):
+        number, key, headers = message.partition(), message.key(), dict(message.headers() or [])
+        if key.startswith(CLAIM):
+            lease[number] = key[len(CLAIM) :].decode()
+            at = message.timestamp()[1] * 1_000_000 - since_boot
+            written.claims[number].append(Claim(message.offset(), json.loads(message.value())["owner"], at))
+        elif not key.startswith(b"\x00"):
+            name, version, _ = key.decode().rsplit(":", 2)
+            part, _, size = headers["part"].decode().partition("/")
+            command = UUID(bytes=headers["command_id"])
+            by = json.loads(message.value())["data"]["by"]
+            record = Record(number, message.offset(), key, name, int(version), command, int(part), int(size), by)
+            counts = headers["lease"].decode() == lease.get(number)
+            (written.valid if counts else written.void).append(record)
     return written
 
 

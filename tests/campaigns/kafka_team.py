@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Self
 from uuid import UUID, uuid4
 
-from tests.campaigns.kafka_judge import Evidence, Written, read_topic, violations
+from tests.campaigns.kafka_judge import Evidence, Written, read_events, violations
 from tests.campaigns.kafka_member import JUMPS
 
 PARTITIONS = 4
@@ -62,6 +62,8 @@ class Healing:
 class Team:
     """Members on one prefix, and what they said; ends them all when left."""
 
+    module = "tests.campaigns.kafka_member"
+
     def __init__(self, bootstrap: str, directory: Path, load: Load) -> None:
         self.seed = int(os.environ.get("SEED", random.randrange(2**32)))
         self.chance = random.Random(self.seed)
@@ -73,6 +75,7 @@ class Team:
         self.members: list[Running] = []
         self.healing = Healing()
         self.healed: list[float] = []
+        self.python = sys.executable
         self._started = 0
 
     async def __aenter__(self) -> Self:
@@ -95,7 +98,7 @@ class Team:
         self.healing = Healing()
         for number, name in enumerate(names or [None] * self.load.members):
             await self.join(name, None if number else first_over)
-        await self._until(lambda: all(m.serves and m.serves[-1][1] for m in self.members), 40, "not all serve")
+        await self._wait(lambda: all(m.serves and m.serves[-1][1] for m in self.members), 40, "not all serve")
         await self.heal(40)
         self.healed.clear()
 
@@ -110,7 +113,7 @@ class Team:
         path = self.directory / f"member-{self._started}.log"
         with path.open("wb") as log:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "tests.campaigns.kafka_member", json.dumps(settings),
+                self.python, "-m", self.module, json.dumps(settings),
                 stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=log,
             )  # fmt: skip
         member = Running(process, name, path)
@@ -144,7 +147,7 @@ class Team:
         await asyncio.gather(*map(self.stop, list(self.members)))
 
     async def opened(self, member: Running) -> None:
-        await self._until(lambda: member.opened, 40, "a member does not open")
+        await self._wait(lambda: member.opened, 40, "a member does not open")
 
     async def owner(self, seconds: float) -> Running:
         """Choose a member that owns partitions, once another one does, too: without a survivor nothing heals."""
@@ -152,15 +155,15 @@ class Team:
         def owners() -> list[Running]:
             return [member for member in self.members if member.serves and member.serves[-1][1]]
 
-        await self._until(lambda: len(owners()) > 1, seconds, "less than two members serve")
+        await self._wait(lambda: len(owners()) > 1, seconds, "less than two members serve")
         return self.chance.choice(owners())
 
     async def heal(self, seconds: float) -> None:
         """Return when every partition has acknowledged a command that was sent after `healing` began."""
-        await self._until(lambda: len(self.healing.acks) == PARTITIONS, seconds, "a partition does not acknowledge")
+        await self._wait(lambda: len(self.healing.acks) == PARTITIONS, seconds, "a partition does not acknowledge")
         self.healed.append(self.healing.seconds)
 
-    async def _until(self, holds: Callable[[], bool], seconds: float, otherwise: str) -> None:
+    async def _wait(self, holds: Callable[[], bool], seconds: float, otherwise: str) -> None:
         try:
             async with asyncio.timeout(seconds):
                 while not holds():
@@ -174,15 +177,15 @@ class Team:
     async def acknowledges(self, member: Running, seconds: float) -> None:
         """Return when a member is answered a command that it sent from now on."""
         since = time.monotonic_ns()
-        await self._until(lambda: member.acked_sent_at >= since, seconds, "a member's commands are not answered")
+        await self._wait(lambda: member.acked_sent_at >= since, seconds, "a member's commands are not answered")
 
     async def gives_up(self, member: Running, seconds: float) -> None:
         """Return when a member's callers are told that it can no longer be used."""
-        await self._until(lambda: member.gave_up, seconds, "a member does not give up")
+        await self._wait(lambda: member.gave_up, seconds, "a member does not give up")
 
     async def serves(self, member: Running, seconds: float) -> None:
         """Return when a member owns some partition: only then is there anything to depose."""
-        await self._until(lambda: bool(member.serves and member.serves[-1][1]), seconds, "a member owns nothing")
+        await self._wait(lambda: bool(member.serves and member.serves[-1][1]), seconds, "a member owns nothing")
 
     async def serves_again(self, member: Running, since: int, seconds: float) -> None:
         """Return when a member has given up all partitions after a moment, and serves some again."""
@@ -191,13 +194,16 @@ class Team:
             changes = [owned for at, owned in member.serves if at >= since]
             return 0 in changes and changes[-1] > 0
 
-        await self._until(again, seconds, "a member does not serve again")
+        await self._wait(again, seconds, "a member does not serve again")
 
     def _check(self) -> None:
         for member in self.members:
             if member.process.returncode is not None:
                 found = f"a member ended by itself: {member.log.read_text()[-3_000:]}"
                 raise AssertionError(found)
+
+    def heard(self, member: Running, text: str) -> None:
+        """Take a line of a member's; for teams whose members say more."""
 
     async def _hear(self, member: Running) -> None:
         assert member.process.stdout is not None
@@ -206,6 +212,7 @@ class Team:
             if not text.endswith("\n"):
                 break
             self.evidence.hear(text)
+            self.heard(member, text)
             match text.split():
                 case ["opened"]:
                     member.opened = True
@@ -226,7 +233,7 @@ class Team:
 
     async def judge(self) -> Written:
         """Check every promise and give what the log holds."""
-        written = await asyncio.to_thread(read_topic, self.bootstrap, f"{self.prefix}.counter.events")
+        written = await asyncio.to_thread(read_events, self.bootstrap, f"{self.prefix}.counter.events")
         broken = violations(written, self.evidence)
         assert not broken, f"{len(broken)} violations, seed {self.seed}, {self.directory}:\n" + "\n".join(broken[:20])
         return written

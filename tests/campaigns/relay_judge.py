@@ -8,9 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from confluent_kafka import Consumer, TopicPartition
-
 from tests.campaigns.kafka_judge import Record
+from tests.topics import read_topic
 
 
 class Published(NamedTuple):
@@ -36,31 +35,13 @@ class Topic:
 
 def read_public(bootstrap: str, topic: str, isolation: str = "read_committed") -> Topic:
     """Read every partition from its beginning to its end, as the isolation level shows it."""
-    consumer = Consumer({
-        "bootstrap.servers": bootstrap, "group.id": "judge", "enable.auto.commit": False,
-        "enable.partition.eof": True, "isolation.level": isolation, "auto.offset.reset": "error",
-    })  # fmt: skip
     found = Topic()
-    try:
-        numbers = sorted(consumer.list_topics(topic, timeout=30).topics[topic].partitions)
-        assert numbers, f"{topic} has no partitions"
-        consumer.assign([TopicPartition(topic, number, 0) for number in numbers])
-        unread = set(numbers)
-        while unread:
-            message = consumer.poll(30)
-            assert message is not None, f"{topic} could not be read to its end"
-            number = message.partition()
-            if message.error() is not None:
-                if message.error().name() == "_PARTITION_EOF":
-                    unread.discard(number)
-                continue
-            envelope, key = json.loads(message.value()), message.key().decode()
-            headers = dict(message.headers() or [])
-            assert headers["event_id"].decode() == envelope["event_id"]
-            record = Published(number, message.offset(), key, envelope["data"]["version"], envelope["event_id"])
-            found.by_key[key].append(record)
-    finally:
-        consumer.close()
+    for message in read_topic(bootstrap, topic, isolation):
+        envelope, key = json.loads(message.value()), message.key().decode()
+        headers = dict(message.headers() or [])
+        assert headers["event_id"].decode() == envelope["event_id"]
+        version, event_id = envelope["data"]["version"], envelope["event_id"]
+        found.by_key[key].append(Published(message.partition(), message.offset(), key, version, event_id))
     return found
 
 

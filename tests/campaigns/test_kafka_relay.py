@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient
 
 from eventstore.kafka import KafkaLog
 from eventstore.testing.kafka import KafkaCluster
-from tests.campaigns.kafka_judge import read_topic
+from tests.campaigns.kafka_judge import read_events
 from tests.campaigns.relay_crew import SIZE, STREAMS, crew_on, write
 from tests.campaigns.relay_judge import expected_versions, read_public, violations
 from tests.campaigns.relays import MILESTONE, Place
@@ -69,7 +69,7 @@ async def published_all(place: Place, seconds: float) -> None:
 
 
 async def judge(place: Place, written: int) -> str:
-    source = await asyncio.to_thread(read_topic, place.bootstrap, f"{place.prefix}.counter.events")
+    source = await asyncio.to_thread(read_events, place.bootstrap, f"{place.prefix}.counter.events")
     assert len(source.valid) == written
     said: list[str] = []
     for topic, every in zip(place.topics, (1, MILESTONE, MILESTONE), strict=True):

@@ -6,9 +6,8 @@ import json
 from collections import defaultdict
 from typing import NamedTuple
 
-from confluent_kafka import Consumer, TopicPartition
-
 from tests.campaigns.workers import NoteRow, TotalRow
+from tests.topics import read_topic
 
 
 class Shown(NamedTuple):
@@ -20,34 +19,21 @@ class Shown(NamedTuple):
 
 def folded(bootstrap: str, topic: str) -> Shown:
     """Read every partition from its beginning and count what was written by the owner of its time."""
-    consumer = Consumer({
-        "bootstrap.servers": bootstrap, "group.id": "judge", "enable.auto.commit": False,
-        "enable.partition.eof": True, "isolation.level": "read_uncommitted", "auto.offset.reset": "error",
-    })  # fmt: skip
     totals: dict[str, TotalRow] = {}
     notes: dict[str, NoteRow] = {}
     lease: dict[int, str] = defaultdict(str)
-    try:
-        unread = set(consumer.list_topics(topic, timeout=30).topics[topic].partitions)
-        consumer.assign([TopicPartition(topic, number, 0) for number in sorted(unread)])
-        while unread:
-            for message in consumer.consume(500, 1.0):
-                number, key = message.partition(), message.key()
-                if message.error() is not None:
-                    assert message.error().name() == "_PARTITION_EOF", message.error()
-                    unread.discard(number)
-                elif key.startswith(b"\x00claim:"):
-                    lease[number] = key[len(b"\x00claim:") :].decode()
-                elif not key.startswith(b"\x00") and dict(message.headers())["lease"].decode() == lease[number]:
-                    counter, version, _ = key.decode().rsplit(":", 2)
-                    data = json.loads(message.value())["data"]
-                    total = totals.setdefault(counter, TotalRow(counter=counter))
-                    note = notes.setdefault(data["note"], NoteRow(note=data["note"]))
-                    total.version = int(version)
-                    for row in (total, note):
-                        row.total, row.events = row.total + data["by"], row.events + 1
-    finally:
-        consumer.close()
+    for message in read_topic(bootstrap, topic):
+        number, key = message.partition(), message.key()
+        if key.startswith(b"\x00claim:"):
+            lease[number] = key[len(b"\x00claim:") :].decode()
+        elif not key.startswith(b"\x00") and dict(message.headers())["lease"].decode() == lease[number]:
+            counter, version, _ = key.decode().rsplit(":", 2)
+            data = json.loads(message.value())["data"]
+            total = totals.setdefault(counter, TotalRow(counter=counter))
+            note = notes.setdefault(data["note"], NoteRow(note=data["note"]))
+            total.version = int(version)
+            for row in (total, note):
+                row.total, row.events = row.total + data["by"], row.events + 1
     return Shown(totals, notes)
 
 

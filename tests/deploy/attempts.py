@@ -48,7 +48,6 @@ TOPICS = {
     "other events": "tasks.calendar.events",
     "commands": "tasks.task.commands",
     "replies": "tasks.replies",
-    "dead letters": "tasks.task.dead",
     "public": "tasks.public.tasks",
     "foreign": "billing.events",
 }

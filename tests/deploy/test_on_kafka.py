@@ -61,7 +61,7 @@ def test_in_production_the_job_finds_every_topic_safe_and_the_fence_proven(
 ) -> None:
     code, results, said = checked(PODS["operator"], machine(cluster, "operator", tmp_path / "operator"))
     assert (code, set(results.values())) == (0, {"ok"}), said
-    assert len(results) == 8 + 1
+    assert len(results) == 6 + 1
     assert "fence" in results
 
 

@@ -111,7 +111,7 @@ def test_only_writers_may_write_events() -> None:
 def test_another_category_adds_exactly_its_topics() -> None:
     before, after = rendered(bank()), rendered(bank(aggregates=[Account, Card]))
     names = [{each["metadata"]["name"] for each in of_kind(found, "KafkaTopic")} for found in (before, after)]
-    assert names[1] - names[0] == {"bank.card-issue.events", "bank.card-issue.commands", "bank.card-issue.dead"}
+    assert names[1] - names[0] == {"bank.card-issue.events", "bank.card-issue.commands"}
     assert names[0] < names[1]
     for topic in of_kind(before, "KafkaTopic"):
         assert topic in after

@@ -28,7 +28,7 @@ def cluster(secure_kafka: SecureKafka) -> KafkaCluster:
     return cluster
 
 
-OWN = ("events", "other events", "commands", "replies", "dead letters")
+OWN = ("events", "other events", "commands", "replies")
 LOOKS = {f"{verb} {topic}" for topic in OWN for verb in ("describe", "see the settings of")}
 PUBLIC = {f"{verb} public" for verb in ("describe", "see the settings of")}
 # Whatever is not here has to be refused.

@@ -97,13 +97,13 @@ async def test_a_worker_that_stands_still_makes_the_process_dead(tmp_path: Path)
     app.include_router(health_router(stalled_after=0.2))
     async with asked(app) as service:
         await service.store.execute(Task, "1", CreateTask(title="a"))
-        stuck = await until(service, 503)
+        stuck = await alive(service, 503)
         assert stuck.json()["failing"] == ["waits: its worker is stuck"]
         released.set()
-        await until(service, 200)
+        await alive(service, 200)
 
 
-async def until(service: Service, status: int) -> httpx.Response:
+async def alive(service: Service, status: int) -> httpx.Response:
     async with asyncio.timeout(10):
         while (answer := await service.client.get("/health/live")).status_code != status:  # noqa: ASYNC110 - as an orchestrator asks
             await asyncio.sleep(0.05)

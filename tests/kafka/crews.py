@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Collection
+from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from eventstore import EventStore
 from eventstore.core.records import Partition
 from tests.kafka.working import Place
 from tests.read.shop import Account, Deposit, Open
+from tests.waiting import until
 
 POLL_SECONDS = 0.01
 
@@ -82,13 +83,6 @@ class Worker:
 
     def explain(self) -> str:
         return f"{self.said} {self.moves[-8:]}\n{self.notes.read_text()[-3_000:]}"
-
-
-async def until(holds: Callable[[], bool], otherwise: Callable[[], str] = lambda: "", seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, otherwise()
-        await asyncio.sleep(POLL_SECONDS)
 
 
 @dataclass

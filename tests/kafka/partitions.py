@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import uuid4
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from eventstore.environment import Environment
@@ -17,6 +16,7 @@ from eventstore.kafka.names import PartitionName
 from eventstore.kafka.records import Headers, LeaseRule, Record, event_records, headers_of
 from eventstore.kafka.wire import Wire
 from eventstore.ports import NewEvent, StreamCommit
+from tests.topics import read_topic
 
 SETTINGS = {
     "cleanup.policy": "compact",
@@ -73,28 +73,10 @@ def soon(seconds: float = 8.0) -> float:
 
 def read_all(bootstrap: str, topic: str, number: int = 0) -> list[Found]:
     """Read a whole partition, whatever stands in it."""
-    consumer = Consumer(
-        {
-            "bootstrap.servers": bootstrap,
-            "group.id": "none",
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "isolation.level": "read_uncommitted",
-        }
-    )
-    found: list[Found] = []
-    try:
-        consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING)])
-        while True:
-            message = consumer.poll(10)
-            assert message is not None, "the broker is silent"
-            error = message.error()
-            if error is not None:
-                assert error.code() == KafkaError._PARTITION_EOF, error
-                return found
-            found.append(Found(message.offset() or 0, message.key(), message.value(), headers_of(message)))
-    finally:
-        consumer.close()
+    return [
+        Found(message.offset() or 0, message.key(), message.value(), headers_of(message))
+        for message in read_topic(bootstrap, topic, number=number)
+    ]
 
 
 def notes_that_count(found: Sequence[Found]) -> list[str]:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
 
-from confluent_kafka import Consumer, KafkaError, TopicPartition
-
 from eventstore import Event, EventStore, OnError, Recorded, Settings
 from eventstore.kafka import KafkaLog, KafkaOptions
 from eventstore.kafka.relay import Relay
 from eventstore.publishing import Publication, publishes
+from tests.topics import read_topic
+from tests.waiting import until
 from tests.write.domain import Count, Counted, Counter
 
 PARTITIONS = 4
@@ -95,21 +93,6 @@ async def published(relay: Relay, events: int, seconds: float = 30) -> None:
     await until(lambda: relay.published >= events, lambda: f"{relay.published} of {events}", seconds)
 
 
-async def until(holds: Callable[[], bool], otherwise: Callable[[], str] = lambda: "", seconds: float = 15) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, otherwise()
-        await asyncio.sleep(0.02)
-
-
-async def eventually(holds: Callable[[], bool], seconds: float = 40) -> None:
-    """Return when something holds that takes a while to find out."""
-    deadline = time.monotonic() + seconds
-    while not await asyncio.to_thread(holds):
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)
-
-
 class Seen(NamedTuple):
     """A record as a reader sees it."""
 
@@ -121,32 +104,17 @@ class Seen(NamedTuple):
 
 
 def seen(bootstrap: str, topic: str, isolation: str = "read_committed") -> list[Seen]:
-    """Read a whole topic, partition by partition in the order of offsets."""
-    consumer = Consumer({
-        "bootstrap.servers": bootstrap, "group.id": "none", "enable.auto.commit": False,
-        "enable.partition.eof": True, "isolation.level": isolation,
-    })  # fmt: skip
-    found: list[Seen] = []
-    try:
-        numbers = list(consumer.list_topics(topic, timeout=15).topics[topic].partitions)
-        consumer.assign([TopicPartition(topic, number, 0) for number in numbers])
-        unread = set(numbers)
-        while unread:
-            message = consumer.poll(10)
-            assert message is not None, "the broker is silent"
-            if message.error() is not None:
-                assert message.error().code() == KafkaError._PARTITION_EOF, message.error()
-                unread.discard(message.partition())
-                continue
-            headers = {name: value.decode() for name, value in message.headers() or []}
-            found.append(
-                Seen(
-                    message.partition(), message.offset(), message.key().decode(), json.loads(message.value()), headers
-                )
-            )
-    finally:
-        consumer.close()
-    return found
+    """Read a whole topic, each partition in the order of offsets."""
+    return [
+        Seen(
+            message.partition(),
+            message.offset(),
+            message.key().decode(),
+            json.loads(message.value()),
+            {name: value.decode() for name, value in message.headers() or []},
+        )
+        for message in read_topic(bootstrap, topic, isolation)
+    ]
 
 
 def notes_by_key(records: list[Seen]) -> dict[str, list[str]]:

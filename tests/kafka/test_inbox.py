@@ -34,9 +34,9 @@ from tests.kafka.billing import (
     until_any_counted,
     until_counted,
 )
-from tests.kafka.crews import until
 from tests.kafka.logs import create
 from tests.kafka.relaying import Noted, count, published, shop
+from tests.waiting import until
 
 pytestmark = pytest.mark.kafka
 

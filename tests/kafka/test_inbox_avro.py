@@ -15,7 +15,7 @@ from eventstore.inbox import Inbox, PlainMessages, Received, Send, receives, rec
 from eventstore.schema import AvroCodec, SchemaRegistry
 from eventstore.schema.codec import schema_text
 from tests.kafka.billing import Account, Credit, Paid, Place, inbox, new_topic, produce, record, until_counted
-from tests.kafka.crews import until
+from tests.waiting import until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(60)]
 

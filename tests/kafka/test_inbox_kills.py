@@ -18,7 +18,7 @@ import pytest
 
 from eventstore.inbox import receiving
 from tests.kafka.billing import Place, new_topic, numbers_of, produce, record, until_counted
-from tests.kafka.crews import until
+from tests.waiting import until
 
 pytestmark = pytest.mark.kafka
 ACCOUNTS = 60

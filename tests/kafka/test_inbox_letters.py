@@ -17,7 +17,7 @@ from eventstore.kafka.inbox import letters_of
 from eventstore.kafka.inbox_positions import InboxPositions
 from tests.cli.conftest import command
 from tests.kafka.billing import POISON, Place, new_topic, numbers_of, produce, record, until_counted
-from tests.kafka.crews import until
+from tests.waiting import until
 
 pytestmark = pytest.mark.kafka
 

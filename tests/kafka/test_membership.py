@@ -12,8 +12,8 @@ from confluent_kafka.admin import AdminClient
 
 from eventstore.core.errors import EventStoreError
 from eventstore.core.records import Partition
-from tests.kafka.crews import until
 from tests.kafka.logs import new_prefix, reading
+from tests.waiting import until
 
 pytestmark = pytest.mark.kafka
 

@@ -22,7 +22,7 @@ def test_a_prefix_that_kafka_or_a_file_system_would_not_take_is_refused(prefix: 
 
 def test_the_longest_names_are_no_longer_than_kafka_allows() -> None:
     names, category = Names("p" * 100), "c" * 64
-    assert max(len(topic) for topic in (names.events(category), names.commands(category), names.dead(category))) <= 249
+    assert max(len(topic) for topic in (names.events(category), names.commands(category))) <= 249
 
 
 def test_a_partition_reads_back_from_its_name_and_from_its_topics() -> None:

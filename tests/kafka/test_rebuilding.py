@@ -17,10 +17,11 @@ from eventstore.core.checkpoints import SubscriptionStatus
 from eventstore.core.errors import OwnershipLostError
 from eventstore.core.rebuilds import RebuildProgress
 from tests.cli.conftest import command
-from tests.kafka.crews import Crews, Worker, crews, until
+from tests.kafka.crews import Crews, Worker, crews
 from tests.kafka.working import Place
 from tests.read.shop import Accounts
 from tests.read.test_rebuild import NewAccounts
+from tests.waiting import until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(60)]
 DEPOSITS = 60

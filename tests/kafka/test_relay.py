@@ -20,7 +20,8 @@ from eventstore.kafka.relay import Relay
 from eventstore.publishing import Publication, publishes, relaying
 from tests.kafka.logs import plant
 from tests.kafka.partitions import commit_of
-from tests.kafka.relaying import Noted, Shop, count, feed_of, notes_by_key, published, seen, shop, until
+from tests.kafka.relaying import Noted, Shop, count, feed_of, notes_by_key, published, seen, shop
+from tests.waiting import until
 from tests.write.domain import Count, Counted, Counter
 
 pytestmark = pytest.mark.kafka

@@ -17,11 +17,11 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from eventstore.kafka import KafkaLog
-from tests.campaigns.kafka_judge import read_topic
+from tests.campaigns.kafka_judge import read_events
 from tests.campaigns.relay_crew import SIZE, RelayCrew, crew_on, write
 from tests.campaigns.relay_judge import expected_versions, read_public, violations
 from tests.campaigns.relays import MILESTONE, Place
-from tests.kafka.relaying import eventually, until
+from tests.waiting import until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(60)]
 STREAMS = 12
@@ -56,13 +56,13 @@ def is_there(place: Place) -> bool:
 
 async def in_the_middle(place: Place) -> None:
     """Return when there is a transaction of which records are there, and others are not."""
-    await eventually(lambda: is_there(place))
+    await until(lambda: is_there(place), seconds=40, in_thread=True)
 
     def is_open() -> bool:
         committed, everything = counts(place)
         return everything > committed
 
-    await eventually(is_open)
+    await until(is_open, seconds=40, in_thread=True)
 
 
 async def stopped_in_the_middle(crew: RelayCrew) -> None:
@@ -79,10 +79,10 @@ async def stopped_in_the_middle(crew: RelayCrew) -> None:
 
 async def judged(place: Place) -> tuple[int, int]:
     """Wait until everything is published, and check it; gives what readers of committed data and others see."""
-    source = await asyncio.to_thread(read_topic, place.bootstrap, f"{place.prefix}.counter.events")
+    source = await asyncio.to_thread(read_events, place.bootstrap, f"{place.prefix}.counter.events")
     assert len(source.valid) == STREAMS * SIZE
-    await eventually(lambda: is_there(place))
-    await eventually(lambda: counts(place)[0] >= len(source.valid))
+    await until(lambda: is_there(place), seconds=40, in_thread=True)
+    await until(lambda: counts(place)[0] >= len(source.valid), seconds=40, in_thread=True)
     for topic, every in zip(place.topics, (1, MILESTONE, MILESTONE), strict=True):
         found = await asyncio.to_thread(read_public, place.bootstrap, topic)
         assert list(violations(expected_versions(source.valid, every), found)) == []

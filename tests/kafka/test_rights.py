@@ -169,7 +169,6 @@ def test_the_commands_that_grant_rights_name_every_operation() -> None:
     )
     assert [command.removeprefix(begin).strip() for command in commands] == [
         "Read --resource-pattern-type literal --group rights.owners",
-        f"{look} --resource-pattern-type literal --topic rights.task.dead",
         f"{both} --resource-pattern-type literal {' '.join(f'--topic {topic}' for topic in topics)}",
         f"{fence} --resource-pattern-type prefixed --transactional-id rights.task.events.",
     ]

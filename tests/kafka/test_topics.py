@@ -93,7 +93,6 @@ async def test_missing_topics_are_created_so_that_no_event_is_lost(place: Place)
     assert {name: topic.identity.partitions for name, topic in topics.items()} == {
         place.events: 2,
         place.commands: 2,
-        place.names.dead("task"): 1,
         place.names.replies: 16,
     }
     assert events.settings is not None
@@ -126,7 +125,7 @@ def test_as_many_copies_are_made_as_the_cluster_can_keep(brokers: int, replicati
 
 async def test_applying_a_second_time_changes_nothing(place: Place) -> None:
     upkeep = place.log().topics
-    assert len((await upkeep.plan()).missing) == 4
+    assert len((await upkeep.plan()).missing) == 3
     first = await upkeep.apply()
     created = await place.all_topics()
     second = await upkeep.apply()
@@ -351,7 +350,7 @@ def test_the_command_line_plans_and_applies_and_then_the_doctor_is_content(place
     code, rows, _ = run_cli(place, "topics", "plan")
     assert (code, {row["action"] for row in rows}) == (0, {"create"})
     code, rows, _ = run_cli(place, "topics", "apply")
-    assert (code, len(rows)) == (0, 4)
+    assert (code, len(rows)) == (0, 3)
     code, rows, _ = run_cli(place, "doctor")
     assert code == 0
     assert {"fence", place.events} <= {row["check"] for row in rows if row["result"] == "ok"}

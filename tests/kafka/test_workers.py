@@ -16,9 +16,10 @@ import pytest
 
 from eventstore import ProjectionFailedError
 from tests.cli.conftest import command
-from tests.kafka.crews import Crews, Worker, crews, until
+from tests.kafka.crews import Crews, Worker, crews
 from tests.kafka.working import POISON, Picky, Place
 from tests.read.shop import Account, AccountRow, Accounts, Deposit, Open, OwnerRow, Owners
+from tests.waiting import until
 
 pytestmark = pytest.mark.kafka
 

@@ -19,6 +19,7 @@ from eventstore.ports import QueryStore, QueryTransaction
 from eventstore.read.batches import BatchProcessor
 from eventstore.read.worker import Worker, WorkerSettings
 from tests.read.shop import Account, AccountRow, Accounts, Deposit, Opened, caught_up, fill, opened
+from tests.waiting import until
 
 
 class Subscribed:
@@ -133,12 +134,6 @@ async def test_an_event_is_given_up_after_its_last_try_with_the_last_cause(tmp_p
         await caught_up(store, projection)
         (letter,) = await store.dead_letters.list()
     assert (len(tries), letter.cause) == (3, "ValueError: ('try', 3)")
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - nothing tells when a database got there
-            await asyncio.sleep(0.01)
 
 
 async def test_a_halt_that_is_tried_again_and_again_is_logged_once(tmp_path: Path, caplog: Any) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.schema_registry import SchemaRegistryClient, topic_record_subject_name_strategy
 from confluent_kafka.schema_registry.avro import AvroDeserializer
 from confluent_kafka.serialization import MessageField, SerializationContext
@@ -31,6 +30,7 @@ from examples.task_domain.commands import AssignTask, CompleteTask, CreateTask
 from examples.task_domain.escalation import Escalation
 from examples.task_domain.read_models import ActivityFeed, TaskBoard, Workload
 from tests.schema.conftest import Register
+from tests.topics import read_topic
 
 pytestmark = pytest.mark.timeout(90)  # the first waits for the registry to start
 
@@ -229,7 +229,7 @@ async def test_any_avro_deserializer_reads_the_events_topic(
         await store.wait_for(TaskBoard, done.token, timeout=15)
         identity = (await store.history(Task, "1"))[0].at.event_id
 
-    read = [message for message in consumed(kafka_bootstrap, f"{prefix}.task.events") if message.key()[:1] != b"\x00"]
+    read = [message for message in read_topic(kafka_bootstrap, f"{prefix}.task.events") if message.key()[:1] != b"\x00"]
     with SchemaRegistryClient({"url": schema_registry_url}) as client:
         deserialize = AvroDeserializer(client)
         values: list[Any] = [
@@ -239,17 +239,3 @@ async def test_any_avro_deserializer_reads_the_events_topic(
     assert [value["event_type"] for value in values] == ["task.created", "task.completed"]
     assert values[0]["event_id"] == identity
     assert values[0]["data"] == {"title": "write", "due": date(2026, 1, 2)}
-
-
-def consumed(bootstrap: str, topic: str) -> list[Any]:
-    """Give everything that stands in the only partition of a topic."""
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": uuid4().hex, "enable.auto.commit": False})
-    try:
-        _, end = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=10)
-        consumer.assign([TopicPartition(topic, 0, 0)])
-        found: list[Any] = []
-        while len(found) < end:
-            found += consumer.consume(end - len(found), 1.0)
-        return found
-    finally:
-        consumer.close()

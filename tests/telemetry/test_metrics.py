@@ -23,7 +23,7 @@ from eventstore.telemetry.prometheus import exposition, served
 from eventstore.telemetry.watching import look
 from eventstore.testing.faults import FaultyLog
 from eventstore.testing.memory import MemoryLog
-from tests.telemetry.waiting import until
+from tests.waiting import until
 from tests.write.domain import Count, Counted, Counter, CountUpTo, Fail
 
 

@@ -23,8 +23,9 @@ from eventstore.telemetry.logs import JsonFormatter
 from eventstore.telemetry.tracing import span_id_of, traceparent
 from eventstore.testing.cluster import MemoryCluster
 from eventstore.testing.memory import MemoryLog
+from tests.fastapi.serving import application, asked, store_on
 from tests.telemetry.test_metrics import Totals
-from tests.telemetry.waiting import until
+from tests.waiting import until
 from tests.write.domain import Count, Counter, CountUpTo
 
 SECRET = "canary-7f3a"
@@ -102,6 +103,22 @@ async def test_a_read_model_is_traced_in_a_process_that_was_not_asked(
     )
 
 
+async def test_a_command_that_came_over_http_is_the_parent_of_its_read_model_s_span(
+    spans: InMemorySpanExporter, tmp_path: Path
+) -> None:
+    """Without Idempotency-Key nobody chose the command id, so it tells the span. FastAPI makes the request's span."""
+    settings = Settings(telemetry=Telemetry())
+    async with asked(application(lambda: store_on(MemoryLog(partitions=1), tmp_path, settings))) as service:
+        answer = await service.create("1")
+        await until(lambda: bool(named(spans, "project task_board")))
+    (request,) = named(spans, "POST /tasks/{aggregate_id}/commands/create-task")
+    (command,), (project, *_) = named(spans, "execute CreateTask"), named(spans, "project task_board")
+    assert project.parent is not None
+    assert context_of(project).trace_id == context_of(request).trace_id
+    assert project.parent.span_id == context_of(command).span_id
+    assert span_id_of(UUID(answer.json()["command_id"])) == context_of(command).span_id
+
+
 async def test_a_batch_of_several_traces_is_linked_to_each(spans: InMemorySpanExporter, tmp_path: Path) -> None:
     log = MemoryLog(partitions=1)
     async with EventStore(log, aggregates=[Counter], settings=Settings(telemetry=Telemetry())) as store:
@@ -133,13 +150,10 @@ async def test_commands_of_callers_that_are_not_traced_make_no_spans_and_ids_as_
     assert spans.get_finished_spans() == ()
 
 
-@pytest.mark.parametrize("fresh", [True, False])
-async def test_ids_that_the_caller_chose_stay_as_they_are(
-    fresh: bool, spans: InMemorySpanExporter, tmp_path: Path
-) -> None:
+async def test_ids_that_the_caller_chose_stay_as_they_are(spans: InMemorySpanExporter, tmp_path: Path) -> None:
     async with store_of(MemoryLog(partitions=1), tmp_path) as store:
         with trace.get_tracer("test").start_as_current_span("request"):
-            await store.execute(Counter, "a", Count(), command_id=UUID(int=7), fresh=fresh, caused_by=UUID(int=9))
+            await store.execute(Counter, "a", Count(), command_id=UUID(int=7), caused_by=UUID(int=9))
         ((_, at),) = await store.history(Counter, "a")
     assert tuple(at.metadata) == (UUID(int=9), UUID(int=7))
     assert len(named(spans, "execute Count")) == 1

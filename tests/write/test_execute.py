@@ -105,7 +105,7 @@ async def test_a_bug_in_the_domain_reaches_its_caller_alone(log: EventLog) -> No
 async def test_a_command_that_leads_to_nothing_answers_with_the_version(log: EventLog) -> None:
     async with store_of(log) as store:
         await store.execute(Counter, "a", Count())
-        assert await store.execute(Counter, "a", Count(times=0)) == (1, (), Token({}))
+        assert (await store.execute(Counter, "a", Count(times=0)))[:3] == (1, (), Token({}))
 
 
 @pytest.mark.parametrize("expected", [NEW, 2])

@@ -57,6 +57,9 @@ class Calendar(Aggregate, category="calendar"):
         pass
 
 
+COMMAND = UUID(int=1)
+
+
 def messages_of(*aggregates: type[Aggregate]) -> Messages:
     registry = TypeRegistry(event for aggregate in aggregates for event in aggregate.evolvers)
     return Messages({aggregate.category: aggregate for aggregate in aggregates}, registry)
@@ -66,7 +69,7 @@ MESSAGES = messages_of(Counter, Calendar)
 
 
 def request(command: Command, aggregate: type[Aggregate] = Counter, **changes: Any) -> Request:
-    fields = {"command_id": UUID(int=1), "correlation_id": UUID(int=2), "expected_version": None}
+    fields = {"command_id": COMMAND, "correlation_id": UUID(int=2), "expected_version": None}
     return Request(aggregate, stream_id(aggregate.category, "a"), command, **(fields | changes))
 
 
@@ -141,8 +144,8 @@ def test_a_hostile_id_is_refused_on_arrival_too() -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        Committed(3, (Counted(by=1, note="ü"), Counted(by=2)), Token({"task/3": 17})),
-        Committed(0, (), Token({})),
+        Committed(3, (Counted(by=1, note="ü"), Counted(by=2)), Token({"task/3": 17}), COMMAND),
+        Committed(0, (), Token({}), COMMAND),
     ],
 )
 def test_a_result_arrives_equal_to_what_was_sent(answer: Committed) -> None:
@@ -224,14 +227,14 @@ class Person(Aggregate, category="person"):
 
 def test_an_event_of_an_older_owner_is_upcast() -> None:
     messages = messages_of(Person)
-    answer = json.loads(messages.write_answer(Committed(1, (Named(first="A", last="B"),), Token({}))))
+    answer = json.loads(messages.write_answer(Committed(1, (Named(first="A", last="B"),), Token({}), COMMAND)))
     answer["events"] = [{"type": "person.named", "schema_version": 1, "data": {"name": "A B"}}]
     arrived = messages.read_answer(request(Count(), Person), json.dumps(answer).encode())
     assert arrived.events == (Named(first="A", last="B"),)
 
 
 def test_an_event_that_only_the_owner_knows_is_named() -> None:
-    answer = messages_of(Person).write_answer(Committed(4, (Named(first="A", last="B"),), Token({})))
+    answer = messages_of(Person).write_answer(Committed(4, (Named(first="A", last="B"),), Token({}), COMMAND))
     with pytest.raises(UnknownEventTypeError, match="person.named at counter-a version 4"):
         MESSAGES.read_answer(request(Count()), answer)
 
@@ -249,4 +252,4 @@ def test_the_answer_to_another_kind_of_request_is_none() -> None:
     with pytest.raises(AnswerLostError, match="cannot be read"):
         MESSAGES.read_answer(request(Count()), MESSAGES.write_answer(True))
     with pytest.raises(AnswerLostError, match="cannot be read"):
-        MESSAGES.read_erased(MESSAGES.write_answer(Committed(1, (), Token({}))))
+        MESSAGES.read_erased(MESSAGES.write_answer(Committed(1, (), Token({}), COMMAND)))

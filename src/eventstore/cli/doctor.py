@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Annotated
 
 import typer
 
-from eventstore.cli.findings import Finding, report
+from eventstore.cli.cluster import examine_brokers, examine_groups, examine_traffic, kafka_log_of
+from eventstore.cli.database import disk, examine_database
+from eventstore.cli.findings import Finding, Limits, report
 from eventstore.cli.loading import Session
 from eventstore.cli.running import run, session_of
 from eventstore.cli.topics import examine, upkeep_of
@@ -19,19 +20,25 @@ from eventstore.core.records import from_micros
 from eventstore.prepared import unprepared
 from eventstore.store import EventStore
 
-_LEAST_FREE_BYTES = 1_000_000_000
 _SAMPLE = 1_000
 
 
-def doctor(context: typer.Context) -> None:
-    """Check the application, the log, its events, the disk, the clock and the read models."""
+def doctor(
+    context: typer.Context,
+    min_free: Annotated[float, typer.Option(min=0, help="Gigabytes that have to be free on each disk.")] = 1.0,
+    max_skew: Annotated[float, typer.Option(min=0, help="Seconds that two clocks may differ.")] = 1.0,
+) -> None:
+    """Check everything that the application depends on, and say what to do about what is wrong.
+
+    The log, its events, topics, brokers and consumer groups, the database, disks, clocks and read models.
+    """
     session = session_of(context)
 
-    run(report(session.output, _examine(session)))
+    run(report(session.output, _examine(session, Limits(min_free * 1e9, max_skew))))
 
 
-async def _examine(session: Session) -> AsyncGenerator[Finding]:
-    store = session.store().with_settings(workers=False)
+async def _examine(session: Session, limits: Limits) -> AsyncGenerator[Finding]:
+    store = session.store().with_settings(serve=False, workers=False)
     application = store.application
     yield Finding(
         "ok",
@@ -43,28 +50,47 @@ async def _examine(session: Session) -> AsyncGenerator[Finding]:
         yield Finding("warn", "log", "there is none yet; it is created by the first application that opens it")
         return
     try:
-        if (upkeep := upkeep_of(store)) is not None:
-            unsafe = False
-            async for finding in examine(upkeep):
-                unsafe |= finding.result == "fail"
+        if (log := kafka_log_of(store)) is not None:
+            async for finding in examine_brokers(log, limits):
                 yield finding
-            if unsafe:
-                return  # opening would be refused, or create what is missing
-        async with store:
-            yield await _integrity(store)
-            async for finding in _events(store):
-                yield finding
-            async for finding in _read_models(store):
+        unsafe = False
+        async for finding in _foundations(store, limits):
+            unsafe |= finding.result == "fail"
+            yield finding
+        if not unsafe:  # else opening would be refused, or create what is missing
+            async for finding in _inside(store):
                 yield finding
     except EventStoreError as error:
         yield Finding("fail", "open", str(error))
     path = getattr(unprepared(store.log), "path", None)
     if isinstance(path, Path):
-        free = shutil.disk_usage(path.parent).free
-        result: Literal["ok", "warn"] = "ok" if free >= _LEAST_FREE_BYTES else "warn"
-        yield Finding(
-            result, "disk", f"{free / 1e9:,.1f} GB free beside {path.name}, {path.stat().st_size:,} bytes used"
-        )
+        yield disk(path, limits)
+
+
+async def _foundations(store: EventStore, limits: Limits) -> AsyncGenerator[Finding]:
+    """Look at what the store stands on before it is opened."""
+    if (upkeep := upkeep_of(store)) is not None:
+        async for finding in examine(upkeep):
+            yield finding
+    if store.application.has_read_models:
+        async for finding in examine_database(store, limits):
+            yield finding
+
+
+async def _inside(store: EventStore) -> AsyncGenerator[Finding]:
+    """Open the store and look around."""
+    async with store:
+        yield await _integrity(store)
+        async for finding in _events(store):
+            yield finding
+        async for finding in _read_models(store):
+            yield finding
+        if (log := kafka_log_of(store)) is not None:
+            statuses = await store.statuses() if store.application.has_read_models else []
+            async for finding in examine_groups(log, store, statuses):
+                yield finding
+            async for finding in examine_traffic(log, store):
+                yield finding
 
 
 async def _integrity(store: EventStore) -> Finding:
@@ -104,6 +130,11 @@ async def _read_models(store: EventStore) -> AsyncGenerator[Finding]:
         elif status.state == "building":
             finish = f"v{status.version} is being built; finish with: eventstore rebuild {status.name}"
             yield Finding("warn", status.name, finish)
+    for lag in await store.lag():
+        if lag.state == "stalled":
+            where = f"v{lag.version} partition {lag.partition}"
+            behind = f"{where} is {lag.events:,} events behind, and nobody moves it: start eventstore worker"
+            yield Finding("warn", lag.name, behind)
     letters = await store.dead_letters.list()
     if letters:
         yield Finding("warn", "dead letters", f"{len(letters):,} parked: see eventstore dead-letters")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final
 
+from eventstore.cli.output import end_quietly
 from eventstore.core.errors import (
     AppendOutcomeUnknownError,
     CorruptLogError,
@@ -18,7 +18,6 @@ from eventstore.core.errors import (
     StoreUnavailableError,
 )
 
-OK: Final = 0
 FOUND: Final = 1
 USAGE: Final = 2
 UNAVAILABLE: Final = 3
@@ -68,6 +67,4 @@ def exit_codes(*, debug: bool) -> Generator[None]:
         print("interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
-        # The reader has seen enough; nothing may be written on the way out either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(OK)
+        end_quietly()

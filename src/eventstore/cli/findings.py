@@ -17,6 +17,18 @@ class Finding(NamedTuple):
     found: str
 
 
+class Limits(NamedTuple):
+    """What is still fine.
+
+    Attributes:
+        free_bytes: So much room at least on each disk.
+        skew_seconds: So many seconds at most between two clocks.
+    """
+
+    free_bytes: float
+    skew_seconds: float
+
+
 async def report(output: Output, findings: AsyncIterable[Finding]) -> None:
     """Print all findings.
 

@@ -77,7 +77,7 @@ def _print(output: Output, found: Sequence[Lag], name: str | None) -> None:
         for row in found:
             output.document(row)
     else:
-        output.console.print(_rendered(output, found, name))
+        output.show(_rendered(output, found, name))
 
 
 def _rendered(output: Output, found: Sequence[Lag], name: str | None) -> RenderableType:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from eventstore.cli.output import Output
 from eventstore.cli.running import session_of
 from eventstore.telemetry.alerts import rules
 from eventstore.telemetry.catalog import METRICS
@@ -37,17 +38,23 @@ def list_(context: typer.Context) -> None:
 
 @app.command("dashboard")
 def dashboard_(
+    context: typer.Context,
     title: Annotated[str, typer.Option(help="How it is called.")] = "eventstore",
 ) -> None:
     """Print a dashboard, to be imported in Grafana."""
-    print(json.dumps(dashboard(title), indent=2))
+    _print(session_of(context).output, dashboard(title))
 
 
 @app.command("rules")
 def rules_(
+    context: typer.Context,
     runbook: Annotated[
         str, typer.Option(help="Where the runbook is; each alert links to its section.")
     ] = "docs/telemetry.md",
 ) -> None:
     """Print alerts as a file of rules for Prometheus; JSON, which is YAML too."""
-    print(json.dumps(rules(runbook), indent=2))
+    _print(session_of(context).output, rules(runbook))
+
+
+def _print(output: Output, document: object) -> None:
+    output.text(json.dumps(document, indent=None if output.as_json else 2))

@@ -41,7 +41,7 @@ def sql(
     if output.as_json:
         output.document(statements)
     else:
-        print(";\n".join(statements) + ";")
+        output.text(";\n".join(statements) + ";")
 
 
 @app.command()
@@ -68,7 +68,7 @@ def connector(  # noqa: PLR0913 - one parameter per option of the command
     output, outbox = session_of(context).output, load_object(target, Outbox)
     if format is Format.JSON:
         document: dict[str, object] = {"name": connector_name(outbox), "config": connector_config(outbox, options)}
-        print(json.dumps(document, indent=None if output.as_json else 2))
+        output.text(json.dumps(document, indent=None if output.as_json else 2))
         return
     resource = strimzi_connector(outbox, cluster, options, namespace)
-    print(json.dumps(resource) if output.as_json else as_yaml(resource))
+    output.text(json.dumps(resource) if output.as_json else as_yaml(resource))

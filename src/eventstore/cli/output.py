@@ -8,14 +8,15 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from datetime import datetime
-from typing import Any, Final, cast
+from typing import Any, Final, NoReturn, cast
 
 from pydantic import BaseModel
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
 _NEVER_WRAPPED: Final = ("name", "version", "state", "position", "behind", "stream", "id", "check")
+_ANY_WIDTH: Final = 10_000
 _UNPRINTABLE: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
 
 
@@ -24,8 +25,7 @@ class _Console(Console):
 
     def on_broken_pipe(self) -> None:
         """End quietly; nothing may be written on the way out either."""
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(0)
+        end_quietly()
 
 
 class Output:
@@ -37,7 +37,9 @@ class Output:
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json: Final = as_json
-        self.console: Final = _Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+        piped = not sys.stdout.isatty()
+        # Programs such as grep want a row on a line.
+        self.console: Final = _Console(highlight=False, soft_wrap=piped, width=_ANY_WIDTH if piped else None)
         self.errors: Final = Console(stderr=True, highlight=False)
 
     def note(self, *lines: str) -> None:
@@ -48,7 +50,14 @@ class Output:
 
     def document(self, value: object) -> None:
         """Print one JSON document."""
-        print(json.dumps(plain(value), ensure_ascii=False), flush=True)
+        self.text(json.dumps(plain(value), ensure_ascii=False))
+
+    def text(self, text: str) -> None:
+        """Print what is a file of its own, such as YAML or SQL, as it is."""
+        try:
+            print(text, flush=True)
+        except BrokenPipeError:
+            end_quietly()
 
     def rows(self, title: str, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
         """Print a table, or a line of JSON per row.
@@ -62,7 +71,16 @@ class Output:
             for row in rows:
                 self.document(row)
         else:
-            self.console.print(self.table(title, columns, rows))
+            self.show(self.table(title, columns, rows))
+
+    def show(self, what: RenderableType) -> None:
+        """Print something for people; in a pipe without the spaces that fill up the lines of a table."""
+        if self.console.is_terminal:
+            self.console.print(what)
+            return
+        with self.console.capture() as captured:
+            self.console.print(what)
+        self.text("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
     def table(self, title: str, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> Table | str:
         """Give the table that `rows` prints to a person."""
@@ -72,6 +90,12 @@ class Output:
         for row in rows:
             table.add_row(*(escape(shown(row.get(column))) for column in columns))
         return table if table.row_count else f"no {title}"
+
+
+def end_quietly() -> NoReturn:
+    """End the process, whose reader has seen enough; nothing may be written on the way out either."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise SystemExit(0)
 
 
 def shown(value: object) -> str:

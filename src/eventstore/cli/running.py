@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import typer
 
 from eventstore.cli.loading import Session
+from eventstore.cli.output import end_quietly
 from eventstore.core.errors import ConfigurationError
 
 T = TypeVar("T")
@@ -24,8 +25,11 @@ def session_of(context: typer.Context) -> Session:
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a command's work; Ctrl-C cancels it and lets it clean up."""
-    return asyncio.run(work)
+    """Run a command's work; Ctrl-C cancels it and lets it clean up, and so does a reader who has seen enough."""
+    try:
+        return asyncio.run(work)
+    except BrokenPipeError:
+        end_quietly()
 
 
 def told_to_stop() -> asyncio.Event:

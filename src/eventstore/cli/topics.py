@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from eventstore.cli.cluster import kafka_log_of
 from eventstore.cli.failures import FoundProblemError
 from eventstore.cli.findings import Finding, report
 from eventstore.cli.loading import Session
@@ -103,14 +104,8 @@ def rights(
 
 def upkeep_of(store: EventStore) -> TopicUpkeep | None:
     """Give what looks after the log's topics, if the log is on Kafka."""
-    try:
-        from eventstore.kafka import KafkaLog  # noqa: PLC0415 - its clients are optional
-    except ImportError:
-        return None
-    log = unprepared(store.log)
-    if not isinstance(log, KafkaLog):
-        return None
-    return log.topics.of(store.application.inventory(inboxes=store.source is None))
+    log = kafka_log_of(store)
+    return None if log is None else log.topics.of(store.application.inventory(inboxes=store.source is None))
 
 
 async def examine(upkeep: TopicUpkeep) -> AsyncGenerator[Finding]:
@@ -131,6 +126,13 @@ async def examine(upkeep: TopicUpkeep) -> AsyncGenerator[Finding]:
         elif name not in unsafe:
             size = f"{topic.identity.partitions} partitions, {topic.replication} copies"
             yield Finding("ok", name, f"{size}, id {topic.identity.id}")
+        if not topic.led:
+            yield Finding(
+                "fail", name, "a partition has no leader, so nothing is read or written there: start its brokers"
+            )
+        if topic.behind:
+            where = " and ".join(f"broker {broker}" for broker in sorted(topic.behind))
+            yield Finding("warn", name, f"the copies on {where} are missing or behind: is it down, or its disk slow?")
     try:
         proven = await upkeep.prove_fence()
     except (ConfigurationError, LogUnavailableError) as error:

@@ -109,22 +109,19 @@ def _endpoint(aggregate: type[Aggregate], command: type[Command], rules: Rules) 
         conditions = headers.preconditions(request, required=rules.version_required)
         expected = await headers.expected_version(conditions, edge.store, aggregate, aggregate_id)
         refuse_unstorable(command)
-        # Made here, so that the link to its outcome is known before there is one.
-        command_id = key or edge.store.settings.environment.new_id()
         # Put together by hand: looking routes up would take as long as the command. An id needs no quoting.
         path: str = request.scope["path"].rsplit("/", 2)[0]
-        request.state.eventstore_status_link = f"{path}/commands/{command_id}"
-        meant = None if key is None else intent(command_id, stream, command)
+        request.state.eventstore_commands = f"{path}/commands"
+        meant = None if key is None else intent(key, stream, command)
         committed = await edge.store.execute(
             aggregate,
             aggregate_id,
             command,
             expected_version=expected,
-            command_id=command_id,
-            fresh=key is None,
+            command_id=key,
             caused_by=meant,
         )
-        outcome = outcome_of(committed, command_id)
+        outcome = outcome_of(committed)
         if meant is not None and committed.events:
             outcome = await refuse_other_intent(edge.store, aggregate, stream, outcome, meant)
         edge.positions.learn(committed.token)

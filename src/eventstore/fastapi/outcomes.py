@@ -55,9 +55,9 @@ class StreamedEvent(BaseModel):
     data: dict[str, object] | None = Field(description="None if the service's code does not know the event.")
 
 
-def outcome_of(committed: Committed, command_id: UUID) -> Outcome:
+def outcome_of(committed: Committed) -> Outcome:
     """Describe what a command led to."""
-    before = committed.version - len(committed.events)
+    before, command_id = committed.version - len(committed.events), committed.command_id
     events = [
         EmittedEvent(event_id=event_id(command_id, index), event_type=event.event_type, version=before + index)
         for index, event in enumerate(committed.events, 1)

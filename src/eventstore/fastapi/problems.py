@@ -205,7 +205,8 @@ async def _on_store_error(request: Request, error: Exception) -> Response:
         detail = str(error)
         extensions = {"expected_version": error.expected, "actual_version": error.actual}
     elif isinstance(error, AppendOutcomeUnknownError):
-        link: str | None = getattr(request.state, "eventstore_status_link", None)
+        commands: str | None = getattr(request.state, "eventstore_commands", None)
+        link = f"{commands}/{error.command_ids[0]}" if commands and error.command_ids else None
         extensions = {"command_ids": [*error.command_ids], "status_link": link}
         headers = {"Location": link} if link else {}
     elif isinstance(error, InvalidIdError):

@@ -44,10 +44,17 @@ _LOGGER: Final = logging.getLogger(__name__)
 
 
 class Cluster(NamedTuple):
-    """Which cluster, and how many brokers it has now."""
+    """Which cluster, and how many brokers it has now.
+
+    Attributes:
+        id: The cluster's.
+        brokers: How many are there.
+        addresses: Of each of them, by its id.
+    """
 
     id: str
     brokers: int
+    addresses: Mapping[int, str]
 
 
 class Administration:
@@ -98,7 +105,8 @@ class Administration:
             asked = cast("Future[DescribeClusterResult]", self._admin.describe_cluster(request_timeout=self._seconds))
             found = self._result(asked, f"the brokers at {self._where} cannot be used")
             assert found is not None  # noqa: S101 - every error is raised
-            return Cluster(found.cluster_id or "", len(found.nodes))
+            addresses = {node.id: f"{node.host}:{node.port}" for node in found.nodes}
+            return Cluster(found.cluster_id or "", len(addresses), addresses)
 
         return await asyncio.to_thread(ask)
 
@@ -249,7 +257,13 @@ def _found(topic: TopicDescription, settings: Mapping[str, str] | None) -> Found
     # As Kafka's own tools write it.
     topic_id = str(topic.topic_id).translate(str.maketrans("+/", "-_"))
     identity = TopicIdentity(topic_id, len(topic.partitions))
-    return FoundTopic(topic.name, identity, replication, _is_led(topic), settings)
+    behind = {
+        broker.id
+        for partition in topic.partitions
+        for broker in partition.replicas
+        if broker.id not in {current.id for current in partition.isr}
+    }
+    return FoundTopic(topic.name, identity, replication, _is_led(topic), settings, frozenset(behind))
 
 
 def _is_led(topic: TopicDescription) -> bool:

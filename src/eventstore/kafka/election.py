@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from eventstore.core.errors import EventStoreError
 from eventstore.kafka.connection import Connection
 from eventstore.kafka.membership import GroupSettings, Membership, Place
-from eventstore.kafka.records import headers_of
+from eventstore.kafka.records import headers_of, let_go
 
 _LOGGER: Final = logging.getLogger(__name__)
 _BATCH: Final = 200
@@ -164,9 +164,9 @@ class Election:
             consumer.resume(consumer.assignment())
         self._held = too_many
 
-    def _deliver(self, messages: Sequence[Message]) -> None:
+    def _deliver(self, messages: list[Message]) -> None:
         deliveries: list[Delivery] = []
-        for message in messages:
+        for message in let_go(messages):
             error = message.error()
             if error is not None:
                 self._membership.judge(error, message.topic())

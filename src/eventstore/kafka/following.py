@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
@@ -24,7 +24,7 @@ from eventstore.kafka.connection import Connection
 from eventstore.kafka.errors import fatal_to_readers
 from eventstore.kafka.index import Index
 from eventstore.kafka.names import PartitionName
-from eventstore.kafka.records import LeaseRule, headers_of
+from eventstore.kafka.records import LeaseRule, headers_of, let_go
 from eventstore.kafka.renewal import Renewal
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -181,9 +181,9 @@ class Follower:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(callback)
 
-    def _take(self, messages: Sequence[Message]) -> None:
+    def _take(self, messages: list[Message]) -> None:
         read: dict[tuple[str, int], tuple[list[StoredEvent], int]] = {}
-        for message in messages:
+        for message in let_go(messages):
             error, offset = message.error(), message.offset()
             if error is not None and error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
                 continue  # it never joins a group, so it needs no right to

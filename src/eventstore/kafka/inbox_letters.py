@@ -172,6 +172,7 @@ def read_between(connection: Connection, start: TopicPartition, wanted: Callable
     )  # fmt: skip
     doing = f"{start.topic} cannot be read"
     try:
+        _refuse_unknown(consumer, start.topic, doing)
         consumer.assign([start])
         deadline = time.monotonic() + _SECONDS
         while True:
@@ -193,6 +194,16 @@ def read_between(connection: Connection, start: TopicPartition, wanted: Callable
     finally:
         with suppress(KafkaException):
             consumer.close()
+
+
+def _refuse_unknown(consumer: Consumer, topic: str, doing: str) -> None:
+    """Say at once that there is no such topic; the client would wait for somebody to create it."""
+    try:
+        error = consumer.list_topics(topic, _SECONDS).topics[topic].error
+    except KafkaException as cause:
+        raise refusal_of(cause.args[0], doing) from cause
+    if error is not None:
+        raise refusal_of(error, doing) from KafkaException(error)
 
 
 def _place(message: Message) -> Headers:

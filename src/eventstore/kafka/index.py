@@ -31,7 +31,8 @@ from eventstore.sqlite import reading
 from eventstore.sqlite.connections import ConnectionPool, connect
 from eventstore.sqlite.erasing import empty_wal, erase_row, overwriting
 from eventstore.sqlite.errors import translated
-from eventstore.sqlite.schema import INSERT_OR_IGNORE_EVENT, SLOT_BITS
+from eventstore.sqlite.inserting import EventRow, insert_events
+from eventstore.sqlite.schema import SLOT_BITS
 
 T = TypeVar("T")
 _LOGGER: Final = logging.getLogger(__name__)
@@ -191,7 +192,7 @@ class Index:
         self._moved = asyncio.Event()
 
     def _add(self, pending: Sequence[Progress], connection: sqlite3.Connection) -> None:
-        rows: list[tuple[object, ...]] = []
+        rows: list[EventRow] = []
         newest: dict[Partition, Progress] = {}
         for progress in pending:
             base = self._places[progress.partition].slot << SLOT_BITS
@@ -207,7 +208,7 @@ class Index:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 present = [row for row in rows if row[-1]] if erased else rows
-                inserted = connection.executemany(INSERT_OR_IGNORE_EVENT, present).rowcount if present else 0
+                inserted = insert_events(connection, present, ignore_present=True)
                 inserted += sum(erase_row(connection, row) for row in erased)
                 connection.executemany(_MOVE, moves)
                 connection.execute("COMMIT")

@@ -15,7 +15,9 @@ from eventstore.core.publications import PublicationDefinition
 from eventstore.core.records import Partition, Snapshot, StoredEvent, StreamEvent
 from eventstore.core.streams import check_category
 from eventstore.environment import Environment
+from eventstore.kafka.brokers import Brokers
 from eventstore.kafka.connection import Connection
+from eventstore.kafka.groups import Groups
 from eventstore.kafka.names import Names
 from eventstore.kafka.opening import Place, open_session
 from eventstore.kafka.options import KafkaOptions
@@ -118,6 +120,16 @@ class KafkaLog:
         """Plan, apply and check the topics; the log need not be open."""
         inventory = Inventory(tuple(self._categories))
         return TopicUpkeep(self.connection, self.names, inventory, self.options, self._environment)
+
+    @property
+    def brokers(self) -> Brokers:
+        """Look at the brokers one by one; the log need not be open."""
+        return Brokers(self.connection, self.names, self._environment)
+
+    @property
+    def groups(self) -> Groups:
+        """Look at consumer groups; the log need not be open."""
+        return Groups(self.connection)
 
     def relay(
         self, work: RelayWork, on_halt: Callable[[Partition, Failure], None]

@@ -121,10 +121,6 @@ class Names:
         """The commands topic of a category."""
         return f"{self.prefix}.{category}.commands"
 
-    def dead(self, category: str) -> str:
-        """The dead letter topic of a category."""
-        return f"{self.prefix}.{category}.dead"
-
     def partition(self, category: str, number: int) -> PartitionName:
         """Name a partition."""
         return PartitionName(self.prefix, category, number)

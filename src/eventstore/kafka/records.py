@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from typing import Annotated, Final, NamedTuple, Protocol, TypeAlias, cast
+from typing import Annotated, Final, NamedTuple, Protocol, TypeAlias, TypeVar, cast
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -27,6 +27,7 @@ from eventstore.core.records import StoredEvent
 from eventstore.ports import StreamCommit
 
 Headers: TypeAlias = list[tuple[str, bytes]]
+M = TypeVar("M")
 
 _CONTROL: Final = b"\x00"
 _CLAIM: Final = b"\x00claim:"
@@ -61,6 +62,16 @@ class ReadRecord(Protocol):
 def headers_of(message: ReadRecord) -> Headers:
     """Give a record's headers, which confluent's types describe as more than what a consumer gives."""
     return cast("Headers", message.headers() or [])
+
+
+def let_go(messages: list[M]) -> Iterator[M]:
+    """Give messages in order, and empty the list: those that are kept keep their headers, too.
+
+    Thousands of those keep the garbage collector busy: reading an index anew was a quarter slower.
+    """
+    messages.reverse()
+    while messages:
+        yield messages.pop()
 
 
 class Record(NamedTuple):

@@ -18,7 +18,7 @@ from eventstore.core.errors import EventStoreError, LogUnavailableError
 from eventstore.core.records import Partition, StoredEvent
 from eventstore.kafka.membership import GroupSettings, Membership
 from eventstore.kafka.names import Names, PartitionName
-from eventstore.kafka.records import LeaseRule, headers_of
+from eventstore.kafka.records import LeaseRule, headers_of, let_go
 from eventstore.kafka.relay_feed import Chunk
 from eventstore.kafka.relay_lane import Lane
 from eventstore.kafka.relay_positions import Place, Position
@@ -124,10 +124,7 @@ class Reading:
         skipped = rule.skipped
         events: list[StoredEvent] = []
         offset = 0
-        messages.reverse()
-        while messages:
-            # Let go of at once: a message keeps its headers, and thousands of those keep the garbage collector busy.
-            message = messages.pop()
+        for message in let_go(messages):
             lease, offset = rule.lease, message.offset() or 0
             event = rule.read(offset, message.key(), message.value(), headers_of(message))
             if rule.lease != lease:

@@ -120,7 +120,11 @@ class Positions:
         return {(each.topic, each.partition): _position(each) for each in found if each.offset >= 0}
 
     def ends(self, places: Sequence[Place]) -> Mapping[Place, int]:
-        """Give one past the newest offset of partitions.
+        """Give one past the newest offset of partitions; see `held`."""
+        return {place: end for place, (_, end) in self.held(places).items()}
+
+    def held(self, places: Sequence[Place]) -> Mapping[Place, tuple[int, int]]:
+        """Give the oldest offset that partitions still hold, and one past the newest.
 
         Raises:
             ConfigurationError: This user may not see them.
@@ -130,10 +134,10 @@ class Positions:
         consumer = Consumer(settings, logger=_LOGGER)
         try:
             return {
-                place: consumer.get_watermark_offsets(TopicPartition(*place), _REQUEST_SECONDS, cached=False)[1]
+                place: consumer.get_watermark_offsets(TopicPartition(*place), _REQUEST_SECONDS, cached=False)
                 for place in places
             }
         except KafkaException as error:
-            raise refusal_of(error.args[0], "the ends of the events topics cannot be seen") from error
+            raise refusal_of(error.args[0], "the ends of the topics cannot be seen") from error
         finally:
             consumer.close()

@@ -60,7 +60,7 @@ def rights_of(role: Role, names: Names, inventory: Inventory, *, sends: bool = F
 def _looking(names: Names, inventory: Inventory) -> Iterable[Right]:
     yield Right("topic", names.replies, "literal", _LOOK)
     for category in inventory.categories:
-        for topic in (names.events(category), names.commands(category), names.dead(category)):
+        for topic in (names.events(category), names.commands(category)):
             yield Right("topic", topic, "literal", _LOOK)
 
 
@@ -109,7 +109,7 @@ def _relay(names: Names, inventory: Inventory) -> Iterable[Right]:
 def _operator(names: Names, inventory: Inventory) -> Iterable[Right]:
     yield Right("topic", names.replies, "literal", _KEEP)
     for category in inventory.categories:
-        for topic in (names.events(category), names.commands(category), names.dead(category)):
+        for topic in (names.events(category), names.commands(category)):
             yield Right("topic", topic, "literal", _KEEP)
     for topic in (*inventory.public_topics, *(names.inbox_dead(inbox.name) for inbox in inventory.inboxes)):
         yield Right("topic", topic, "literal", _KEEP)

@@ -68,6 +68,7 @@ class FoundTopic:
         replication: Copies of the partition that has fewest.
         led: Whether every partition has a leader.
         settings: All its settings; None if this user may not see them.
+        behind: The brokers whose copies of some partition are missing or behind.
     """
 
     name: str
@@ -75,6 +76,7 @@ class FoundTopic:
     replication: int
     led: bool
     settings: Mapping[str, str] | None
+    behind: frozenset[int] = frozenset()
 
 
 class Problem(NamedTuple):
@@ -193,7 +195,6 @@ def wanted_topics(
         wanted += [
             topic(names.events(category), Kind.EVENTS, category, options.partitions, _EVENTS),
             topic(names.commands(category), Kind.COMMANDS, category, options.partitions, _COMMANDS),
-            topic(names.dead(category), Kind.DEAD, category, 1, _DEAD),
         ]
     for name in public:
         if names.is_own(name):
@@ -226,6 +227,12 @@ def scratch_topic(name: str, brokers: int) -> WantedTopic:
     """Give a topic for a trial, as safe as the others and with the same limits on who may write."""
     replication = min(_SAFE_REPLICATION, brokers)
     return WantedTopic(name, Kind.EVENTS, "", 1, replication, {"cleanup.policy": "compact"})
+
+
+def trial_topic(name: str, brokers: int) -> WantedTopic:
+    """Give a topic for a trial that has a partition on each broker, which gives records its own time."""
+    settings = {"cleanup.policy": "delete", "min.insync.replicas": "1", "message.timestamp.type": "LogAppendTime"}
+    return WantedTopic(name, Kind.EVENTS, "", brokers, 1, settings)
 
 
 def problems_of(

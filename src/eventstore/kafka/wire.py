@@ -6,7 +6,7 @@ Built on aiokafka's protocol layer, since no client's producer lets its caller c
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
@@ -54,10 +54,12 @@ class Reply(NamedTuple):
     Attributes:
         code: The broker's error code, 0 for success, or one of ours below -100 if it did not answer.
         value: What was asked for, if the code is 0.
+        stored_at: Of what was written, the time that the broker gave it, in milliseconds since 1970; -1 if none.
     """
 
     code: int
     value: int = -1
+    stored_at: int = -1
 
 
 class Wire:
@@ -144,8 +146,8 @@ class Wire:
         Returns:
             The code, and the batch's first offset if it is 0.
         """
-        leader = self._client.cluster.leader_for_partition(TopicPartition(topic, number))
-        if leader is None or leader == -1:
+        leader = self.leader(topic, number)
+        if leader is None:
             return self._replied(NO_LEADER)
         seconds = max(seconds, _LEAST_SECONDS)
         patience = min(seconds, REQUEST_SECONDS) * 0.8  # the answer has to come before we give up
@@ -161,8 +163,8 @@ class Wire:
             return Reply(NO_ANSWER)
         except (KafkaError, OSError):
             return Reply(NO_ANSWER)
-        _, ((_, code, offset, *_),) = answer.topics[0]
-        return self._replied(code, offset)
+        _, ((_, code, offset, *rest),) = answer.topics[0]
+        return self._replied(code, offset, rest[0] if rest else -1)
 
     def _hang_up(self, node: int, connection: int) -> None:
         """Close a connection that may be dead: the client itself would only after its own, longer time."""
@@ -172,8 +174,8 @@ class Wire:
 
     async def end_offset(self, topic: str, number: int) -> Reply:
         """Ask the leader for one past the newest offset that is replicated."""
-        leader = self._client.cluster.leader_for_partition(TopicPartition(topic, number))
-        if leader is None or leader == -1:
+        leader = self.leader(topic, number)
+        if leader is None:
             return self._replied(NO_LEADER)
         request = OffsetRequest(_CONSUMER, _READ_UNCOMMITTED, [(topic, [(number, _LATEST)])])
         try:
@@ -185,10 +187,31 @@ class Wire:
         _, ((_, code, _, offset),) = answer.topics[0]
         return self._replied(code, offset)
 
-    def _replied(self, code: int, value: int = -1) -> Reply:
+    def leader(self, topic: str, number: int) -> int | None:
+        """Tell which broker leads a partition of a topic that is known, if any does."""
+        found: int | None = self._client.cluster.leader_for_partition(TopicPartition(topic, number))
+        return None if found == -1 else found
+
+    async def spoken_by(self, broker: int, seconds: float) -> Mapping[int, tuple[int, int]] | None:
+        """Connect to one broker, log in, and give the versions that it speaks of each request; None if that fails.
+
+        Args:
+            broker: Its id.
+            seconds: How long it may take.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                if not await self._client.ready(broker, group=_FIRST_CONNECTION):
+                    return None
+        except (KafkaError, TimeoutError, OSError):
+            return None
+        found: Mapping[int, tuple[int, int]] = self._client._conns[broker, _FIRST_CONNECTION]._versions  # noqa: SLF001 - there is no other way
+        return found
+
+    def _replied(self, code: int, value: int = -1, stored_at: int = -1) -> Reply:
         if code in MISSING:
             self.on_missing()
-        return Reply(code, value)
+        return Reply(code, value, stored_at)
 
 
 def encode_batch(records: Sequence[Record], identity: ProducerIdentity, sequence: int) -> bytes:

@@ -39,6 +39,9 @@ class SqlQueryStore:
             process that stands still does not hold up the one that takes over. A process manager's commands are
             executed meanwhile.
 
+    Attributes:
+        label: The database's address without secrets.
+
     Raises:
         ConfigurationError: The address names no supported database, or its driver is missing.
     """
@@ -46,14 +49,14 @@ class SqlQueryStore:
     def __init__(self, where: str, *, clock: Clock, name: str = "", standstill: float = 15.0) -> None:
         self._engines: Final = Engines(where, standstill, name)
         self._clock: Final = clock
-        self._label: Final = self._engines.label
+        self.label: Final = self._engines.label
         self._rows: Final = RowsByVersion(self._engines.dialect)
         self._open = False
 
     async def __aenter__(self) -> Self:
         """Connect and create the bookkeeping tables; see `QueryStore.__aenter__`."""
         try:
-            with translated(self._label, "opening the query store"):
+            with translated(self.label, "opening the query store"):
                 async with self._engines.writing() as connection:
                     await catalog.lock(connection)
                     await connection.run_sync(metadata.create_all)
@@ -73,7 +76,7 @@ class SqlQueryStore:
     @asynccontextmanager
     async def _writing(self, doing: str) -> AsyncGenerator[AsyncConnection, None]:
         self._check_open()
-        with translated(self._label, doing):
+        with translated(self.label, doing):
             async with self._engines.writing() as connection:
                 yield connection
 
@@ -85,7 +88,7 @@ class SqlQueryStore:
             StoreUnavailableError: The database cannot be reached now.
         """
         self._check_open()
-        with translated(self._label, doing):
+        with translated(self.label, doing):
             async with self._engines.reading() as connection:
                 yield connection
 
@@ -129,7 +132,7 @@ class SqlQueryStore:
     async def changes(self) -> AsyncGenerator[Move | None, None]:
         """Tell what is done to positions; see `QueryStore.changes`."""
         self._check_open()
-        with translated(self._label, "following positions"):
+        with translated(self.label, "following positions"):
             async with aclosing(changes.changes(self._engines)) as told:
                 async for move in told:
                     yield move
@@ -181,7 +184,7 @@ class SqlQueryStore:
     async def transaction(self) -> AsyncGenerator[SqlTransaction, None]:
         """Begin a worker's transaction; see `QueryStore.transaction`."""
         async with self._writing("writing a batch") as connection:
-            yield SqlTransaction(connection, self._rows, self._clock, self._label)
+            yield SqlTransaction(connection, self._rows, self._clock, self.label)
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncGenerator[SqlRowReader, None]:
@@ -189,7 +192,7 @@ class SqlQueryStore:
         async with self.reading("comparing rows") as connection:
             # The moment is that of the first query: have it now.
             await catalog.statuses(connection, self._clock, "")
-            yield SqlRowReader(connection, self._clock, self._label)
+            yield SqlRowReader(connection, self._clock, self.label)
 
     async def row(self, definition: SubscriptionDefinition, key: Key) -> Row | None:
         """Give one row; see `QueryStore.row`."""

@@ -5,15 +5,14 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 from uuid import UUID
 
 from eventstore.core.errors import AppendOutcomeUnknownError, LogUnavailableError
 from eventstore.ports import Appended, CommitOutcome, Conflicted, Duplicated, StreamCommit
 from eventstore.sqlite.errors import describe, reaction_to, translated
-from eventstore.sqlite.schema import INSERT_EVENT
+from eventstore.sqlite.inserting import EventRow, insert_events
 
-_EventRow: TypeAlias = tuple[int, str, int, str, int, bytes, bytes, int, int, int, bytes]
 _VERSION: Final = "SELECT version FROM events WHERE stream = ? ORDER BY version DESC LIMIT 1"
 _COMMAND: Final = "SELECT position, command_size FROM events WHERE command_id = ? AND command_index = 1"
 
@@ -56,7 +55,7 @@ class GroupWriter:
         try:
             connection.execute("BEGIN IMMEDIATE")
             outcomes, rows = _arbitrate(connection, commits, check_commands=check_commands)
-            connection.executemany(INSERT_EVENT, rows)
+            insert_events(connection, rows)
         except BaseException as cause:
             _roll_back(connection)
             if isinstance(cause, sqlite3.Error) and not isinstance(cause, sqlite3.IntegrityError):
@@ -101,14 +100,14 @@ class GroupWriter:
 
 def _arbitrate(
     connection: sqlite3.Connection, commits: Sequence[StreamCommit], *, check_commands: bool
-) -> tuple[list[CommitOutcome], list[_EventRow]]:
+) -> tuple[list[CommitOutcome], list[EventRow]]:
     """Decide each commit's outcome inside the transaction and lay out the rows to insert."""
     versions: dict[str, int] = {}
     seen: set[bytes] = set()
     # A later command of the batch was decided on what an earlier one of its stream would have written.
     diverged: set[str] = set()
     outcomes: list[CommitOutcome] = []
-    rows: list[_EventRow] = []
+    rows: list[EventRow] = []
     (last,) = connection.execute("SELECT coalesce(max(position), 0) FROM events").fetchone()
     position: int = last
     for commit in commits:
@@ -139,7 +138,7 @@ def _arbitrate(
     return outcomes, rows
 
 
-def _rows_of(commit: StreamCommit, position: int) -> list[_EventRow]:
+def _rows_of(commit: StreamCommit, position: int) -> list[EventRow]:
     """Lay a commit's events out behind a position, in the order of the columns."""
     stream, expected, command_id, events = commit.stream, commit.expected_version, commit.command_id, commit.events
     size = len(events)

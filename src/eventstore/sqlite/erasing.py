@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 from eventstore.core.errors import LogUnavailableError
-from eventstore.sqlite.schema import INSERT_OR_IGNORE_EVENT
+from eventstore.sqlite.inserting import EventRow, insert_events
 
 _EMPTY: Final = "UPDATE events SET envelope = x'' WHERE stream = ? AND version = ?"
 _NO_SNAPSHOT: Final = "INSERT OR REPLACE INTO snapshots VALUES (?, 0, 0, '', x'')"
@@ -51,7 +51,7 @@ def erase(connection: sqlite3.Connection, path: Path, stream: str, version: int)
     return found
 
 
-def erase_row(connection: sqlite3.Connection, row: Sequence[object]) -> bool:
+def erase_row(connection: sqlite3.Connection, row: EventRow) -> bool:
     """Make an erased event's row what it is in the log, whether or not the event was there before.
 
     Args:
@@ -62,9 +62,9 @@ def erase_row(connection: sqlite3.Connection, row: Sequence[object]) -> bool:
         False if another event stands in its place.
     """
     position, stream, version, *_ = row
-    keep_no_snapshot(connection, cast("str", stream))
+    keep_no_snapshot(connection, stream)
     emptied = connection.execute(f"{_EMPTY} AND position = ?", (stream, version, position)).rowcount
-    return emptied > 0 or connection.execute(INSERT_OR_IGNORE_EVENT, row).rowcount > 0
+    return emptied > 0 or insert_events(connection, [row], ignore_present=True) > 0
 
 
 def keep_no_snapshot(connection: sqlite3.Connection, stream: str) -> None:

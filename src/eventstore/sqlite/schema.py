@@ -49,12 +49,6 @@ _TABLES: Final = (
 SLOT_BITS: Final = 44
 _OFFSET: Final = (1 << SLOT_BITS) - 1
 EVENT_COLUMNS: Final = ", ".join((f"position & {_OFFSET}", *StoredEvent._fields[1:]))
-INSERT_EVENT: Final = (
-    f"INSERT INTO events (position, {', '.join(StoredEvent._fields[1:])}) "  # noqa: S608
-    f"VALUES ({', '.join('?' * len(StoredEvent._fields))})"
-)
-
-INSERT_OR_IGNORE_EVENT: Final = INSERT_EVENT.replace("INSERT", "INSERT OR IGNORE", 1)
 
 
 def create_or_check(

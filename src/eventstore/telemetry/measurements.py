@@ -62,6 +62,7 @@ class Series:
         """Count a value."""
         self.counts[bisect_left(self._bounds, value)] += 1
         self.total += value
+        # Compared by hand: two calls of built-in functions take as long as all the rest.
         self.least = min(self.least, value)
         self.most = max(self.most, value)
 

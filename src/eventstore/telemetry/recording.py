@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from eventstore.core.commands import Command
 from eventstore.core.definitions import SubscriptionDefinition
@@ -73,7 +72,7 @@ class Telemetry:
         return MeasuredLog(log, self.measurements, self._clock, self._tracing)
 
     def command(self, category: str, aggregate_id: str, command: Command, origin: Origin) -> TimedCommand:
-        """Begin to measure a command; `with` it is executed.
+        """Begin to measure a command: `executed` or `failed` is to be called when it ends.
 
         Args:
             category: The aggregate's.
@@ -143,63 +142,47 @@ class TimedCommand:
         self.timer: Final = timer
         self.began: Final = timer.now()
 
-    def __enter__(self) -> Self:
-        """Begin."""
-        return self
-
-    def note(self, done: Committed) -> Committed:
-        """Note the result and give it back."""
+    def executed(self, done: Committed) -> Committed:
+        """Record that it was executed, and give the result back."""
+        timer = self.timer
+        timer.executed.observe(timer.now() - self.began)
         return done
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Record what became of it."""
-        timer = self.timer
-        if error is None:
-            timer.executed.observe(timer.now() - self.began)
-        else:
-            timer.observe(_outcome(error), timer.now() - self.began)
+    def failed(self, error: BaseException) -> None:
+        """Record that it was not."""
+        self.timer.observe(_outcome(error), self.timer.now() - self.began)
 
 
 class ReportedCommand(TimedCommand):
     """A command that is traced, or whose end is logged."""
 
-    __slots__ = ("_span", "_stream", "_version")
+    __slots__ = ("_span", "_stream")
 
     def __init__(self, timer: CommandTimer, origin: Origin, stream: str, span: CommandSpan | None) -> None:
         super().__init__(timer, origin if span is None else span.origin)
         self._stream: Final = stream
         self._span: Final = span
-        self._version: int | None = None
 
-    def __enter__(self) -> Self:
-        """Begin; the span becomes the current one."""
-        if self._span is not None:
-            self._span.__enter__()
-        return self
+    def executed(self, done: Committed) -> Committed:
+        """Record and report that it was executed, and give the result back."""
+        self._report("executed", done.version, None)
+        return super().executed(done)
 
-    def note(self, done: Committed) -> Committed:
-        """Note the result and give it back."""
-        self._version = done.version
-        return done
+    def failed(self, error: BaseException) -> None:
+        """Record and report that it was not."""
+        super().failed(error)
+        self._report(_outcome(error), None, error)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Record and report what became of it."""
-        super().__exit__(kind, error, trace)
-        outcome = "executed" if error is None else _outcome(error)
+    def _report(self, outcome: str, version: int | None, error: BaseException | None) -> None:
         if COMMANDS_LOGGER.isEnabledFor(logging.INFO):
-            self._log(outcome)
+            self._log(outcome, version)
         if self._span is not None:
-            self._span.outcome(outcome, self._version)
-            self._span.__exit__(kind, error, trace)
+            self._span.end(outcome, version, error)
 
-    def _log(self, outcome: str) -> None:
+    def _log(self, outcome: str, version: int | None) -> None:
         shown = {
             "stream": self._stream,
-            "version": self._version,
+            "version": version,
             "command": self.timer.name,
             "command_id": str(self.origin.command_id),
             "correlation_id": str(self.origin.correlation_id),

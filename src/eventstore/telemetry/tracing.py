@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from eventstore.core.errors import CommandRejectedError, EventSchemaError
@@ -41,6 +40,8 @@ class Tracing:
         from opentelemetry import trace  # noqa: PLC0415 - optional
 
         self._trace: Final = trace
+        self._current_span: Final = trace.get_current_span
+        self._no_span: Final = trace.INVALID_SPAN
         self._environment: Final = environment
         self._tracer: Final = trace.get_tracer("eventstore")
         self._traced: Final[dict[bytes, SpanContext]] = {}
@@ -48,7 +49,11 @@ class Tracing:
     @property
     def caller_is_traced(self) -> bool:
         """Whether the current span, if there is one, is sampled."""
-        return _sampled(self._trace.get_current_span().get_span_context())
+        span = self._current_span()
+        if span is self._no_span:  # of nearly all commands, so it has to be cheap
+            return False
+        context = span.get_span_context()
+        return context.trace_flags.sampled and context.is_valid
 
     def command(self, name: str, stream: str, origin: Origin) -> CommandSpan | None:
         """Begin the span of a command whose caller is traced; None if a sampler drops it all the same.
@@ -77,7 +82,7 @@ class Tracing:
             command_id = uuid7(int(now.timestamp() * 1000), bits)
         if correlation == origin.command_id:  # nothing led to it but the caller
             correlation = UUID(int=context.trace_id)
-        return Origin(command_id, correlation, origin.chosen, origin.repeated)
+        return Origin(command_id, correlation, origin.chosen)
 
     def appended(self, partition: Partition, commits: Sequence[StreamCommit], seconds: float) -> None:
         """Note a group commit, in the traces of the commands in it that this process was asked for."""
@@ -132,7 +137,7 @@ class Tracing:
 
 
 class CommandSpan:
-    """The span of a command while it is executed, and the ids that lead back to it.
+    """The span of a command while it is executed, the current one from the beginning, and the ids that lead back to it.
 
     Attributes:
         origin: The ids to execute the command under.
@@ -147,27 +152,17 @@ class CommandSpan:
     ) -> None:
         self.origin: Final = origin
         self._span: Final = span
-        self._use: Final = use
         self._ended: Final = ended
-        self._current = ExitStack()
+        self._current: Final = ExitStack()
+        self._current.enter_context(use(span, record_exception=False, set_status_on_exception=False))
 
-    def __enter__(self) -> Self:
-        """Make it the current span."""
-        self._current.enter_context(self._use(self._span, record_exception=False, set_status_on_exception=False))
-        return self
+    def end(self, outcome: str, version: int | None, error: BaseException | None) -> None:
+        """Note what became of the command; an error is named by its class, since its message may hold what a trace must not."""
+        from opentelemetry.trace import StatusCode  # noqa: PLC0415
 
-    def outcome(self, outcome: str, version: int | None) -> None:
-        """Note what became of the command."""
         self._span.set_attribute("eventsourcing.outcome", outcome)
         if version is not None:
             self._span.set_attribute("eventsourcing.version", version)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End it; an error is named by its class, since its message may hold what a trace must not."""
-        from opentelemetry.trace import StatusCode  # noqa: PLC0415
-
         if error is not None:
             self._span.set_attribute("error.type", type(error).__name__)
             if not isinstance(error, CommandRejectedError):

@@ -80,6 +80,17 @@ class LogContract:
             outcomes = await log.commit(partition, [commit_of("task-1", 7), commit_of(neighbour, 0)])
         assert [type(outcome) for outcome in outcomes] == [Conflicted, Appended]
 
+    async def test_a_conflict_in_a_large_batch_refuses_its_own_commit_alone(self) -> None:
+        async with self.open_log() as log:
+            partition = log.partition_of("task-1")
+            streams = [name for n in range(1, 2_000) if log.partition_of(name := f"task-{n}") == partition][:45]
+            await log.commit(partition, [commit_of(streams[29], 0)])
+            outcomes = await log.commit(partition, [commit_of(stream, 0) for stream in streams])
+            found = await log.read_streams([StreamQuery(stream) for stream in streams])
+        expected = [Conflicted if n == 29 else Appended for n in range(45)]
+        assert [type(outcome) for outcome in outcomes] == expected
+        assert [len(events) for events in found] == [1] * 45
+
     async def test_a_command_is_written_once_however_often_it_is_committed(self) -> None:
         async with self.open_log() as log:
             partition = log.partition_of("task-1")

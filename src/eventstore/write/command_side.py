@@ -114,7 +114,7 @@ class CommandSide:
             raise InvalidIdError(message)
         request = Request(aggregate, stream, command, origin.command_id, origin.correlation_id, expected_version)
         deadline = self._environment.clock.monotonic() + timeout
-        return await self._router.execute(request, look_up=origin.repeated, deadline=deadline)
+        return await self._router.execute(request, look_up=origin.chosen, deadline=deadline)
 
     async def erase(self, aggregate: type[Aggregate], aggregate_id: str, version: int, timeout: float) -> bool:  # noqa: ASYNC109 - passed on as a deadline
         """Erase an event; see `EventStore.erase`."""

@@ -227,7 +227,8 @@ class GroupCommit:
             decoded = tuple(self._decider.registry.decode(event) for event in events if not event.erased)
         except EventStoreError as error:
             return error
-        return Committed(events[-1].version, decoded, Token({self._partition: events[-1].offset + 1}))
+        token = Token({self._partition: events[-1].offset + 1})
+        return Committed(events[-1].version, decoded, token, pending.request.command_id)
 
     async def _states(self, wanted: Iterable[Pending], known: dict[str, Aggregate]) -> dict[str, Aggregate]:
         """Give the state of every wanted stream: from the overlay, the cache, or the log, in one round trip."""
@@ -284,7 +285,8 @@ class GroupCommit:
                     self._rehydrator.cache.put(decision.commit.stream, decision.state, batch.forgotten)
                     self._snapshotter.offer(decision.state, len(decision.events))
                     refusal = decision.refusal
-                    self._inbox.answer(pending, self._committed(decision, outcome) if refusal is None else refusal)
+                    committed = self._committed(pending, decision, outcome)
+                    self._inbox.answer(pending, committed if refusal is None else refusal)
                 case Conflicted():
                     clean = False
                     self._stale.add(decision.commit.stream)
@@ -298,9 +300,9 @@ class GroupCommit:
                     assert_never(outcome)
         return None if clean else conflicting
 
-    def _committed(self, decision: Decision, outcome: Appended) -> Committed:
+    def _committed(self, pending: Pending, decision: Decision, outcome: Appended) -> Committed:
         token = Token({self._partition: outcome.next_offset} if decision.events else {})
-        return Committed(decision.state.version, decision.events, token)
+        return Committed(decision.state.version, decision.events, token, pending.request.command_id)
 
     def _fail(self, batch: _Batch, error: EventStoreError) -> None:
         for pending, decision in batch.decided:

@@ -221,7 +221,7 @@ class Messages:
             raise _unreadable(form.kind)
         first = form.version - len(form.events) + 1
         events = [self._read_event(request, version, event) for version, event in enumerate(form.events, first)]
-        return Committed(form.version, tuple(events), Token.parse(form.token))
+        return Committed(form.version, tuple(events), Token.parse(form.token), request.command_id)
 
     @staticmethod
     def read_erased(message: bytes) -> bool:

@@ -23,11 +23,13 @@ class Committed(NamedTuple):
         version: The stream's version after the command.
         events: What it emitted, none to several.
         token: Where a read model must be to show it; see `EventStore.wait_for`.
+        command_id: The id it was executed under: the caller's, or a new one.
     """
 
     version: int
     events: tuple[Event, ...]
     token: Token
+    command_id: UUID
 
 
 @final
