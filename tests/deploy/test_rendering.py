@@ -96,7 +96,7 @@ def test_rights_cover_exactly_the_topics_there_are(stage: str) -> None:
     assert granted == topics == {
         "tasks.replies",
         "tasks.public.tasks",
-        *(f"tasks.{category}.{kind}" for category in ("task", "calendar") for kind in ("events", "commands", "dead")),
+        *(f"tasks.{category}.{kind}" for category in ("task", "calendar") for kind in ("events", "commands")),
     }  # fmt: skip
 
 
