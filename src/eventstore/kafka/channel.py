@@ -157,8 +157,9 @@ class Channel:
         answer = await self._answering(partition, delivery.value) if new else _ASK_AGAIN
         number, correlation = delivery.headers.get(_REPLY_TO), delivery.headers.get(_CORRELATION)
         if number is not None and number.isdigit() and correlation is not None:
-            # Whoever asked asks again if this gets lost.
-            self._sender.post(self._topic, int(number), Record(correlation, answer, []), _ANSWER_SECONDS)
+            # Whoever asked asks again if this gets lost, but not before half of its time is over.
+            record = Record(correlation, answer, [])
+            self._sender.post(self._topic, int(number), record, _ANSWER_SECONDS, repeatable=True)
 
     def _heard(self, correlation: bytes, answer: bytes) -> None:
         waiting = self._waiting.get(correlation)

@@ -172,14 +172,6 @@ class Connection:
             LogUnavailableError: No token can be had now.
         """
         settings: dict[str, Any] = {"bootstrap.servers": self.bootstrap, "security.protocol": self._protocol}
-        if self._logs_in:
-            settings["sasl.mechanism"] = self.mechanism
-        if self.user is not None:
-            settings |= {"sasl.username": self.user, "sasl.password": self.current_password()}
-        if self._keeper is not None:
-            # Asked for here, too: the client itself would wait ten seconds and then not say what is wrong.
-            self._keeper.current()
-            settings["oauth_cb"] = self._keeper.for_confluent
         if self.encrypted:
             self.tls_context()  # its messages name the file that is wrong
             files = {
@@ -192,8 +184,17 @@ class Connection:
                 "ssl.endpoint.identification.algorithm": "https",
                 "enable.ssl.certificate.verification": "true",
             }
-            if key_password := self._current_key_password():
-                settings["ssl.key.password"] = key_password
+        if self._keeper is not None:
+            # Asked for here, too: the client itself would wait ten seconds and then not say what is wrong.
+            self._keeper.current()
+            settings["oauth_cb"] = self._keeper.for_confluent
+        if self._logs_in:
+            settings["sasl.mechanism"] = self.mechanism
+        # Last: what fails before shows its variables in reports of crashes.
+        if self.user is not None:
+            settings |= {"sasl.username": self.user, "sasl.password": self.current_password()}
+        if self.encrypted and (key_password := self._current_key_password()):
+            settings["ssl.key.password"] = key_password
         return settings
 
     def aiokafka(self) -> dict[str, Any]:
@@ -205,10 +206,10 @@ class Connection:
         arguments: dict[str, Any] = {"security_protocol": self._protocol}
         if self._logs_in:
             arguments["sasl_mechanism"] = self.mechanism
-        if self.user is not None:
-            arguments |= {"sasl_plain_username": self.user, "sasl_plain_password": self.current_password()}
         if self.encrypted:
             arguments["ssl_context"] = self.tls_context()
+        if self.user is not None:
+            arguments |= {"sasl_plain_username": self.user, "sasl_plain_password": self.current_password()}
         return arguments
 
     @property

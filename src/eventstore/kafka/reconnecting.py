@@ -29,6 +29,18 @@ _GRACE_SECONDS: Final = 3.0
 _LOGIN: Final = (Codes.SASL_AUTHENTICATION_FAILED, Codes.UNSUPPORTED_SASL_MECHANISM, Codes.ILLEGAL_SASL_STATE)
 
 
+class _NamesOnly(logging.Filter):
+    """Lets aiokafka log which requests it sends, and not what is in them: events, passwords and tokens."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.msg.startswith(("Request to", "Response from")) and isinstance(record.args, tuple):
+            record.args = (*record.args[:-1], type(record.args[-1]).__name__)
+        return True
+
+
+logging.getLogger("aiokafka.conn").addFilter(_NamesOnly())
+
+
 class ReconnectingClient(AIOKafkaClient):  # type: ignore[misc]  # aiokafka has no types
     """Connects as the connection says at that time.
 
