@@ -5,7 +5,7 @@ RUN    := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 PYTEST := $(RUN) -m pytest
 
-.PHONY: demo demo-kafka service test check docs errors bench campaign campaign-kafka lock clean setup
+.PHONY: render demo demo-kafka service test check docs errors bench campaign campaign-kafka lock clean setup
 .DEFAULT_GOAL := test
 
 setup: $(STAMP)
@@ -36,6 +36,9 @@ check: $(STAMP)  ## linters and type checkers
 	$(RUN) -m mypy
 	$(RUN) -m pyright
 	$(VENV)/bin/lint-imports
+
+render: $(STAMP)  ## write the manifests of the example in deploy/rendered anew
+	$(VENV)/bin/eventstore --app examples.task_domain.app:store deploy render
 
 errors: $(STAMP)  ## write the tables of errors in the documentation anew
 	$(RUN) -m tests.errors_page

@@ -14,7 +14,9 @@ from eventstore.testing.connect import ConnectWorker
 from eventstore.testing.kafka import KafkaCluster
 from eventstore.testing.kafka_config import free_ports
 from eventstore.testing.postgres import PostgresServer, fresh_database
+from tests.kafka.securing import SecureKafka
 from tests.kafka.shipping import PASSWORD, Servers
+from tests.kafka.tokens import TokenServer
 
 
 def pytest_configure() -> None:
@@ -47,6 +49,30 @@ def proxied_kafka(kafka_installation: object) -> Generator[ProxiedKafka]:
     # Compaction at once wherever a topic's own settings allow it.
     with KafkaCluster(proxies=[port], settings={"log.cleaner.backoff.ms": "200"}) as cluster:
         yield ProxiedKafka(cluster, port)
+
+
+@pytest.fixture(scope="session")
+def token_server(tmp_path_factory: pytest.TempPathFactory) -> Generator[TokenServer]:
+    """Gives tokens that the secure broker of this run believes."""
+    server = TokenServer(tmp_path_factory.mktemp("tokens"))
+    with server.running():
+        yield server
+
+
+@pytest.fixture(scope="session")
+def secure_kafka(kafka_installation: object, token_server: TokenServer) -> Generator[SecureKafka]:
+    """One node where users log in with passwords or tokens."""
+    (port,) = free_ports(1)
+    with KafkaCluster(secure=True, token_keys=token_server.keys, proxies=[port]) as cluster:
+        yield SecureKafka(cluster, port)
+
+
+@pytest.fixture(scope="session")
+def certified_kafka(kafka_installation: object) -> Generator[SecureKafka]:
+    """One node where users show certificates."""
+    (port,) = free_ports(1)
+    with KafkaCluster(secure="certificates", proxies=[port]) as cluster:
+        yield SecureKafka(cluster, port)
 
 
 @pytest.fixture

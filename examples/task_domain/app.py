@@ -2,28 +2,31 @@
 
 import os
 
-from eventstore import EventStore, SqliteLog
+from eventstore import EventStore, Settings, SqliteLog
 from eventstore.ports import EventLog
 from examples.task_domain.aggregates import Calendar, Task
+from examples.task_domain.announcements import TaskAnnouncements
 from examples.task_domain.escalation import Escalation
 from examples.task_domain.read_models import ActivityFeed, TaskBoard, Workload
 
 
 def log() -> EventLog:
-    """Choose the log: on the brokers named in TASKS_KAFKA, or in the file named in TASKS_DB, `tasks.db` by default."""
-    if bootstrap := os.environ.get("TASKS_KAFKA"):
-        from eventstore.kafka import KafkaLog, KafkaOptions
+    """Choose the log: on the brokers named in EVENTSTORE_BOOTSTRAP, or in the file in TASKS_DB, `tasks.db` by default."""
+    if "EVENTSTORE_BOOTSTRAP" in os.environ:
+        from eventstore.kafka import Connection, KafkaLog, KafkaOptions
 
-        options = KafkaOptions(partitions=4, directory=os.environ.get("TASKS_DIRECTORY", ".eventstore"))
-        return KafkaLog(bootstrap, prefix="tasks", options=options)
+        return KafkaLog(Connection.from_environment(), prefix="tasks", options=KafkaOptions.from_environment())
     return SqliteLog(os.environ.get("TASKS_DB", "tasks.db"))
 
 
 def store() -> EventStore:
-    """Make the store; it is opened with `async with`."""
+    """Make the store; it is opened with `async with`. TASKS_WORKERS=no leaves the read models to other processes."""
     return EventStore(
         log(),
         aggregates=[Task, Calendar],
         projections=[TaskBoard, Workload, ActivityFeed],
         processes=[Escalation],
+        publications=[TaskAnnouncements],
+        query_store=os.environ.get("EVENTSTORE_QUERY_STORE"),
+        settings=Settings(workers=os.environ.get("TASKS_WORKERS") != "no"),
     )

@@ -28,7 +28,12 @@ class Workers:
 @contextmanager
 def three_workers(directory: Path) -> Generator[Workers]:
     with kafka_server() as bootstrap, ExitStack() as processes:
-        environment = {**os.environ, "TASKS_KAFKA": bootstrap, "TASKS_DIRECTORY": str(directory)}
+        environment = {
+            **os.environ,
+            "EVENTSTORE_BOOTSTRAP": bootstrap,
+            "EVENTSTORE_DIRECTORY": str(directory),
+            "EVENTSTORE_PARTITIONS": "4",
+        }
         notes = processes.enter_context((directory / "workers.log").open("w"))
         pids = [processes.enter_context(_worker(environment, notes)) for _ in range(WORKERS)]
         options = KafkaOptions(partitions=4, directory=directory)

@@ -12,6 +12,7 @@ from eventstore.core.definitions import SubscriptionDefinition
 from eventstore.core.errors import ConfigurationError
 from eventstore.core.events import Event
 from eventstore.core.inboxes import Inbox
+from eventstore.core.inventory import Inventory
 from eventstore.core.processes import ProcessManager
 from eventstore.core.projections import Projection
 from eventstore.core.publications import Publication, PublicationDefinition
@@ -117,10 +118,24 @@ class Application:
         )
         return made
 
+    def inventory(self, *, inboxes: bool) -> Inventory:
+        """Tell what a cluster has to be prepared for.
+
+        Args:
+            inboxes: Whether they read from that cluster.
+        """
+        return Inventory(
+            tuple(self.categories),
+            tuple(sorted(cls.definition.name for cls in self.projections)),
+            tuple(sorted(cls.definition.name for cls in self.processes)),
+            tuple(self.publication(cls.definition.name)[1] for cls in self.publications),
+            tuple(cls.definition for cls in self.inboxes) if inboxes else (),
+        )
+
     @property
     def public_topics(self) -> list[str]:
         """The topics that publications write to, in order of their names."""
-        return sorted({topic for cls in self.publications for topic in cls.definition.topics})
+        return self.inventory(inboxes=False).public_topics
 
     def publication(self, name: str) -> tuple[Publication, PublicationDefinition]:
         """Make what a relay runs, and give its definition with the categories to read.

@@ -293,7 +293,7 @@ async def test_public_topics_are_verified_in_production(kafka_bootstrap: str, tm
             async with relaying(store, "feed"):
                 pass
         assert isinstance(store.log, KafkaLog)
-        plan = await store.log.topics.including(store.application.public_topics).plan()
+        plan = await store.log.topics.of(store.application.inventory(inboxes=False)).plan()
         (wanted,) = [topic for topic in plan.missing if topic.name == place.notes]
         assert wanted.settings["cleanup.policy"] == "delete"
         assert int(wanted.settings["retention.ms"]) > 0

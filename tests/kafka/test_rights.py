@@ -5,39 +5,41 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
-from eventstore.core.errors import ConfigurationError, LogUnavailableError, StoreClosedError
+from eventstore.core.errors import ConfigurationError, StoreClosedError
+from eventstore.core.inventory import Inventory
 from eventstore.kafka import Connection, KafkaLog, KafkaOptions
 from eventstore.kafka.administration import Administration
 from eventstore.kafka.names import Names
-from eventstore.kafka.rights import Role, grant_command, rights_of
+from eventstore.kafka.rights import Role, grant_commands, rights_of
 from eventstore.ports import StreamQuery
 from eventstore.testing.kafka import KafkaCluster
 from eventstore.testing.log_contract import commit_of
-from tests.kafka.connections import connection_to
+from tests.kafka.connections import connection_to, new_user
+from tests.kafka.securing import SecureKafka
 from tests.listening import listening
 
-pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("kafka_installation"), pytest.mark.timeout(60)]
-PREFIX = "shop"
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(60)]
+PREFIX = "rights"
+INVENTORY = Inventory(("task",))
 CANARY = "canary-8d1f"
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Generator[KafkaCluster]:
-    """With the topics of a log, which its administrator made."""
-    with KafkaCluster(secure=True) as started:
-        asyncio.run(prepare(started))
-        yield started
+def cluster(secure_kafka: SecureKafka) -> KafkaCluster:
+    """With the topics of a log, which its operator made."""
+    asyncio.run(prepare(secure_kafka.cluster))
+    return secure_kafka.cluster
 
 
 async def prepare(cluster: KafkaCluster) -> None:
-    user = await new_user(cluster, "administrator")
+    user = await user_as(cluster, "operator")
     options = KafkaOptions(partitions=1)
     log = KafkaLog(connection_to(cluster, user), prefix=PREFIX, categories=["task"], options=options)
     plan = await log.topics.apply()
@@ -45,17 +47,8 @@ async def prepare(cluster: KafkaCluster) -> None:
     assert await log.topics.prove_fence()
 
 
-async def new_user(cluster: KafkaCluster, role: Role, without: str = "") -> str:
-    user = f"u-{uuid4().hex[:8]}"
-    await cluster.create_user(user)
-    for resource, begin, operations in rights_of(role, Names(PREFIX)):
-        if resource != without:
-            names = [KAFKA_NAMES.get(operation, operation.lower()) for operation in operations if operation != without]
-            await cluster.allow(user, resource, f"{begin}*", *names)
-    return user
-
-
-KAFKA_NAMES = {"DescribeConfigs": "describe_configs", "AlterConfigs": "alter_configs"}
+async def user_as(cluster: KafkaCluster, role: Role, without: str = "") -> str:
+    return await new_user(cluster, rights_of(role, Names(PREFIX), INVENTORY), without)
 
 
 async def refuse(partition: str, message: bytes) -> bytes:
@@ -70,8 +63,8 @@ async def opened(connection: Connection, directory: Path, *, production: bool = 
         yield log
 
 
-async def test_an_owner_with_the_least_rights_writes_and_reads(cluster: KafkaCluster, tmp_path: Path) -> None:
-    user, stream = await new_user(cluster, "owner"), f"task-{uuid4().hex}"
+async def test_a_writer_with_the_least_rights_writes_and_reads(cluster: KafkaCluster, tmp_path: Path) -> None:
+    user, stream = await user_as(cluster, "writer"), f"task-{uuid4().hex}"
     async with opened(connection_to(cluster, user), tmp_path) as log:
         await log.serving()
         await log.commit(log.partition_of(stream), [commit_of(stream, 0, 2)])
@@ -86,13 +79,13 @@ async def test_an_owner_with_the_least_rights_writes_and_reads(cluster: KafkaClu
             "transactional_id",
             "TRANSACTIONAL_ID_AUTHORIZATION_FAILED.*grant Describe and Write on the transactional ids",
         ),
-        ("group", "GROUP_AUTHORIZATION_FAILED|Read on the groups whose names"),
+        ("group", "the group rights.owners cannot be joined .GROUP_AUTHORIZATION_FAILED.*grant Read"),
     ],
 )
 async def test_a_writer_that_lacks_a_right_is_told_which(
     cluster: KafkaCluster, tmp_path: Path, without: str, complaint: str
 ) -> None:
-    user = await new_user(cluster, "owner", without)
+    user = await user_as(cluster, "writer", without)
     async with opened(connection_to(cluster, user), tmp_path) as log:
         with pytest.raises(StoreClosedError, match=complaint):
             await log.serving()
@@ -101,13 +94,13 @@ async def test_a_writer_that_lacks_a_right_is_told_which(
 async def test_a_user_without_rights_is_told_where_it_lacks_them(cluster: KafkaCluster, tmp_path: Path) -> None:
     user = f"u-{uuid4().hex[:8]}"
     await cluster.create_user(user)
-    with pytest.raises(ConfigurationError, match=r"shop\.replies cannot be seen \(TOPIC_AUTHORIZATION_FAILED"):
+    with pytest.raises(ConfigurationError, match=r"rights\.replies cannot be seen \(TOPIC_AUTHORIZATION_FAILED"):
         async with opened(connection_to(cluster, user), tmp_path):
             pass
 
 
-async def test_an_owner_cannot_change_topics(cluster: KafkaCluster) -> None:
-    user = await new_user(cluster, "owner")
+async def test_a_writer_cannot_change_topics(cluster: KafkaCluster) -> None:
+    user = await user_as(cluster, "writer")
     administration = Administration(connection_to(cluster, user))
     log = KafkaLog(connection_to(cluster, user), prefix=PREFIX, categories=["task"])
     assert not await log.topics.prove_fence()
@@ -120,7 +113,7 @@ async def test_an_owner_cannot_change_topics(cluster: KafkaCluster) -> None:
 async def test_in_production_settings_that_may_not_be_seen_are_not_trusted(
     cluster: KafkaCluster, tmp_path: Path
 ) -> None:
-    user = await new_user(cluster, "owner", "DescribeConfigs")
+    user = await user_as(cluster, "writer", "DescribeConfigs")
     with pytest.raises(ConfigurationError, match="not verified.*--operation DescribeConfigs"):
         async with opened(connection_to(cluster, user), tmp_path, production=True):
             pass
@@ -166,14 +159,16 @@ async def test_a_certificate_of_another_host_is_refused(cluster: KafkaCluster) -
             await Administration(connection_to(cluster, "admin", bootstrap=address)).cluster()
 
 
-async def test_plaintext_to_a_port_that_wants_tls_says_so(cluster: KafkaCluster) -> None:
-    with pytest.raises(LogUnavailableError, match="whether they want TLS or a login"):
-        await Administration(Connection(cluster.bootstrap), seconds=1).cluster()
-
-
 def test_the_commands_that_grant_rights_name_every_operation() -> None:
-    commands = [grant_command(right, "app", "broker:9092") for right in rights_of("owner", Names(PREFIX))]
-    assert commands[1] == (
-        "kafka-acls.sh --bootstrap-server broker:9092 --add --allow-principal User:app --operation Describe "
-        "--operation Write --resource-pattern-type prefixed --transactional-id shop."
+    commands = grant_commands(rights_of("writer", Names(PREFIX), INVENTORY), "app", "broker:9092")
+    begin = "kafka-acls.sh --bootstrap-server broker:9092 --add --allow-principal User:app --operation"
+    look, fence = "Describe --operation DescribeConfigs", "Describe --operation Write"
+    both, topics = (
+        f"{look} --operation Read --operation Write",
+        ("rights.replies", "rights.task.commands", "rights.task.events"),
     )
+    assert [command.removeprefix(begin).strip() for command in commands] == [
+        "Read --resource-pattern-type literal --group rights.owners",
+        f"{both} --resource-pattern-type literal {' '.join(f'--topic {topic}' for topic in topics)}",
+        f"{fence} --resource-pattern-type prefixed --transactional-id rights.task.events.",
+    ]

@@ -11,6 +11,7 @@ from confluent_kafka.admin import AdminClient
 
 from eventstore.core.errors import ConfigurationError
 from eventstore.testing.kafka import KafkaCluster
+from eventstore.testing.kafka_config import Permission
 from tests.testing.records import consume, known_nodes, new_topic, produce
 
 if TYPE_CHECKING:
@@ -35,21 +36,21 @@ async def user(cluster: KafkaCluster) -> str:
 
 async def test_a_user_does_what_was_allowed(cluster: KafkaCluster, user: str) -> None:
     topic = new_topic(cluster.client_settings())
-    await cluster.allow(user, "topic", topic, "write", "describe", "read")
+    await cluster.allow(user, [Permission("topic", topic, operation) for operation in ("Write", "Describe", "Read")])
     assert produce(cluster.client_settings(user), topic, b"7") == [None]
-    await cluster.allow(user, "group", "*", "read")
+    await cluster.allow(user, [Permission("group", "*", "Read")])
     assert consume(cluster.client_settings(user), topic, 1) == [b"7"]
 
 
 async def test_a_permission_for_a_prefix_holds_for_names_that_begin_with_it(cluster: KafkaCluster, user: str) -> None:
     topic = new_topic(cluster.client_settings())
-    await cluster.allow(user, "topic", f"{topic[:20]}*", "write")
+    await cluster.allow(user, [Permission("topic", topic[:20], "Write", "prefixed")])
     assert produce(cluster.client_settings(user), topic, b"7") == [None]
 
 
 async def test_a_user_without_permission_is_refused(cluster: KafkaCluster, user: str) -> None:
     topic = new_topic(cluster.client_settings())
-    await cluster.allow(user, "topic", topic, "describe")
+    await cluster.allow(user, [Permission("topic", topic, "Describe")])
     refusal = produce(cluster.client_settings(user), topic, b"7", seconds=5)
     assert refusal == [KafkaError.TOPIC_AUTHORIZATION_FAILED]
 
@@ -72,7 +73,7 @@ async def test_a_node_that_comes_back_still_knows_users_and_what_they_were_allow
     cluster: KafkaCluster, user: str
 ) -> None:
     topic = new_topic(cluster.client_settings(), replicas=3)
-    await cluster.allow(user, "topic", topic, "write")
+    await cluster.allow(user, [Permission("topic", topic, "Write")])
     await cluster.nodes[1].stop()
     await cluster.nodes[1].start()
     client = {**cluster.client_settings(user), "bootstrap.servers": cluster.nodes[1].address}

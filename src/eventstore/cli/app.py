@@ -12,6 +12,7 @@ import typer
 
 from eventstore.cli import (
     dead_letters,
+    deploy,
     development,
     doctor,
     errors,
@@ -58,6 +59,7 @@ app.command("doctor")(doctor.doctor)
 app.command("errors")(errors.errors)
 app.add_typer(projections.app, name="projections")
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(deploy.app, name="deploy")
 app.add_typer(inbox.app, name="inbox")
 app.add_typer(metrics.app, name="metrics")
 app.add_typer(outbox.app, name="outbox")

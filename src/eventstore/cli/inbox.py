@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from eventstore.cli.failures import STUCK, FoundProblemError
 from eventstore.cli.loading import Session
+from eventstore.cli.probes import watched_worker
 from eventstore.cli.running import run, session_of, told_to_stop
 from eventstore.core.errors import CommandRejectedError, ConfigurationError, EventStoreError
 from eventstore.core.inboxes import InboxDefinition, InboxFold, Incoming
@@ -35,6 +37,10 @@ def inbox(
     concurrency: Annotated[
         int | None, typer.Option(min=1, help="Messages of each that are carried out at the same time; 64 by default.")
     ] = None,
+    metrics_port: Annotated[
+        int | None, typer.Option(min=0, max=65_535, help="Serve /metrics, /live and /ready there; 0 for any free port.")
+    ] = None,
+    metrics_address: Annotated[str, typer.Option(help="At this address.")] = "127.0.0.1",
 ) -> None:
     """Execute what other systems' events lead to, until told to stop (SIGINT, SIGTERM).
 
@@ -46,7 +52,11 @@ def inbox(
 
     async def work() -> None:
         stop = told_to_stop()
-        async with session.opened(serve=True, create=True) as store:
+        metered = metrics_port is not None
+        async with session.opened(serve=True, create=True, metered=metered) as store, AsyncExitStack() as served:
+            if metrics_port is not None:
+                port = served.enter_context(watched_worker(store, metrics_port, metrics_address))
+                session.output.note(f"metrics are at http://{metrics_address}:{port}/metrics")
             async with receiving(store, names or None, concurrency=concurrency) as runs:
                 chosen = ", ".join(one.definition.name for one in inboxes_of(store, names or None))
                 session.output.note(f"receiving into {chosen}; stop with Ctrl-C")

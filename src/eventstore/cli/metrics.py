@@ -1,18 +1,14 @@
-"""`metrics`: what is measured, served to Prometheus, and what watches over it."""
+"""`metrics`: what is measured, and what watches over it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Generator
-from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 
 from eventstore.cli.output import Output
 from eventstore.cli.running import session_of
-from eventstore.core.errors import ConfigurationError
-from eventstore.store import EventStore
 from eventstore.telemetry.alerts import rules
 from eventstore.telemetry.catalog import METRICS
 from eventstore.telemetry.dashboard import dashboard
@@ -62,21 +58,3 @@ def rules_(
 
 def _print(output: Output, document: object) -> None:
     output.text(json.dumps(document, indent=None if output.as_json else 2))
-
-
-@contextmanager
-def serving_metrics(store: EventStore, port: int, address: str) -> Generator[int]:
-    """Serve what a store measures to Prometheus while the block runs; gives the port.
-
-    Raises:
-        ConfigurationError: The port cannot be listened on, or the package for it is missing.
-    """
-    try:
-        from eventstore.telemetry.prometheus import served  # noqa: PLC0415 - optional
-    except ImportError as cause:
-        message = "--metrics-port needs the package prometheus-client: pip install 'eventstore[telemetry]'"
-        raise ConfigurationError(message) from cause
-    telemetry = store.settings.telemetry
-    assert telemetry is not None  # noqa: S101 - opened so
-    with served(telemetry.measurements, port, address) as found:
-        yield found

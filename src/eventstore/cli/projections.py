@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from eventstore.cli.failures import FoundProblemError
-from eventstore.cli.metrics import serving_metrics
+from eventstore.cli.probes import watched_worker
 from eventstore.cli.running import first, run, session_of, told_to_stop
 from eventstore.core.checkpoints import SubscriptionStatus
 from eventstore.core.records import Partition
@@ -128,14 +128,17 @@ def worker(
         typer.Option(min=1, help="Batches that are written at the same time; as in the settings by default."),
     ] = None,
     metrics_port: Annotated[
-        int | None, typer.Option(min=0, max=65_535, help="Serve metrics for Prometheus there; 0 for any free port.")
+        int | None, typer.Option(min=0, max=65_535, help="Serve /metrics, /live and /ready there; 0 for any free port.")
     ] = None,
     metrics_address: Annotated[str, typer.Option(help="At this address.")] = "127.0.0.1",
+    serve: Annotated[
+        bool, typer.Option("--serve/--no-serve", help="Own a share of the log; without, the rights of a projection do.")
+    ] = True,
 ) -> None:
     """Keep read models up to date until told to stop (SIGINT, SIGTERM); what is under way is finished then.
 
     Several may run, on several machines: they share the partitions. On Kafka each of them also owns its share of the
-    log and executes the commands that other processes send.
+    log and executes the commands that other processes send, unless --no-serve says otherwise.
     """
     session = session_of(context)
     names = None if projections is None else [name.strip() for name in projections.split(",")]
@@ -145,11 +148,11 @@ def worker(
     async def work() -> None:
         stop = told_to_stop()
         async with (
-            session.opened(serve=True, create=True, metered=metered, changes=changes) as store,
+            session.opened(serve=serve, create=True, metered=metered, changes=changes) as store,
             AsyncExitStack() as served,
         ):
             if metrics_port is not None:
-                port = served.enter_context(serving_metrics(store, metrics_port, metrics_address))
+                port = served.enter_context(watched_worker(store, metrics_port, metrics_address))
                 session.output.note(f"metrics are at http://{metrics_address}:{port}/metrics")
             before = await _positions(store)
             crews = store.query_side.start_workers(names)

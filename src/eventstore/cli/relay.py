@@ -13,6 +13,7 @@ import typer
 from eventstore.cli.failures import FOUND, STUCK, FoundProblemError
 from eventstore.cli.loading import Session
 from eventstore.cli.output import Output, printable, shown
+from eventstore.cli.probes import watched_relay
 from eventstore.cli.running import first, run, session_of, told_to_stop
 from eventstore.core.checkpoints import Failure
 from eventstore.core.errors import ConfigurationError
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 _COLUMNS = ("name", "partition", "state", "behind", "position", "end", "moved_at")
 
 
-def relay(
+def relay(  # noqa: PLR0913 - one parameter per option of the command
     context: typer.Context,
     publication: Annotated[str | None, typer.Option(help="Only this publication; all by default.")] = None,
     begin: Annotated[
@@ -39,6 +40,10 @@ def relay(
     stalled_after: Annotated[
         float, typer.Option(min=0, help="With --status: behind without a move for so many seconds is stalled.")
     ] = 10.0,
+    health_port: Annotated[
+        int | None, typer.Option(min=0, max=65_535, help="Serve /live and /ready there; 0 for any free port.")
+    ] = None,
+    health_address: Annotated[str, typer.Option(help="At this address.")] = "127.0.0.1",
 ) -> None:
     """Publish to public topics until told to stop (SIGINT, SIGTERM); open transactions are finished then.
 
@@ -52,7 +57,7 @@ def relay(
     if status:
         run(_show(session, store, names, max_behind, stalled_after))
     else:
-        run(_relay(session, store, names, begin))
+        run(_relay(session, store, names, begin, None if health_port is None else (health_port, health_address)))
 
 
 def _names(store: EventStore, publication: str | None) -> list[str]:
@@ -67,7 +72,13 @@ def _names(store: EventStore, publication: str | None) -> list[str]:
     return names
 
 
-async def _relay(session: Session, store: EventStore, names: Sequence[str], begin: bool) -> None:  # noqa: FBT001 - an option
+async def _relay(
+    session: Session,
+    store: EventStore,
+    names: Sequence[str],
+    begin: bool,  # noqa: FBT001 - an option
+    health: tuple[int, str] | None,
+) -> None:
     output, stop = session.output, told_to_stop()
     async with AsyncExitStack() as resources:
         relays = [
@@ -76,6 +87,9 @@ async def _relay(session: Session, store: EventStore, names: Sequence[str], begi
             )
             for name in names
         ]
+        if health is not None:
+            port = resources.enter_context(watched_relay(*health))
+            output.note(f"health is at http://{health[1]}:{port}/live and /ready")
         topics = ", ".join(sorted({topic for name in names for topic in store.application.publication(name)[1].topics}))
         output.note(f"publishing {', '.join(names)} to {topics}; stop with Ctrl-C")
         failing = [asyncio.create_task(each.failed()) for each in relays]

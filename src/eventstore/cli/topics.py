@@ -27,9 +27,10 @@ app = typer.Typer(help="Topics on Kafka: plan, apply, check, rights.", no_args_i
 class Role(Enum):
     """Who needs rights on the cluster."""
 
-    OWNER = "owner"
+    WRITER = "writer"
+    PROJECTION = "projection"
     RELAY = "relay"
-    ADMINISTRATOR = "administrator"
+    OPERATOR = "operator"
 
 
 _PLANNED = ("action", "topic", "what")
@@ -51,7 +52,7 @@ def plan(context: typer.Context) -> None:
 
 @app.command()
 def apply(context: typer.Context) -> None:
-    """Create missing topics and put unsafe settings right; wants the rights of an administrator."""
+    """Create missing topics and put unsafe settings right; wants the rights of an operator."""
     session = session_of(context)
 
     async def work() -> None:
@@ -78,13 +79,23 @@ def check(context: typer.Context) -> None:
 def rights(
     context: typer.Context,
     role: Annotated[
-        Role, typer.Argument(help="owner: opens the store. relay: publishes. administrator: topics apply and check.")
+        Role,
+        typer.Argument(
+            help="writer: may own partitions. projection: only keeps read models, or looks. relay: publishes. "
+            "operator: topics apply and check."
+        ),
     ],
     user: Annotated[str, typer.Argument(help="Who is to have them.")],
+    sends: Annotated[
+        bool, typer.Option("--sends", help="A projection that also sends commands, as process managers do.")
+    ] = False,
 ) -> None:
     """Print the commands that grant the least rights of a role; grants nothing."""
     session = session_of(context)
-    commands = _upkeep(session).grants(role.value, user)
+    if sends and role is not Role.PROJECTION:
+        message = f"--sends is for the role projection: a {role.value} sends commands, or never has to"
+        raise ConfigurationError(message)
+    commands = _upkeep(session).grants(role.value, user, sends=sends)
     for command in commands:
         session.output.note(command)
     if session.output.as_json:
@@ -94,7 +105,7 @@ def rights(
 def upkeep_of(store: EventStore) -> TopicUpkeep | None:
     """Give what looks after the log's topics, if the log is on Kafka."""
     log = kafka_log_of(store)
-    return None if log is None else log.topics.including(store.application.public_topics)
+    return None if log is None else log.topics.of(store.application.inventory(inboxes=store.source is None))
 
 
 async def examine(upkeep: TopicUpkeep) -> AsyncGenerator[Finding]:
@@ -130,7 +141,7 @@ async def examine(upkeep: TopicUpkeep) -> AsyncGenerator[Finding]:
     if proven:
         yield Finding("ok", "fence", "the brokers refuse a former owner, tried on a topic of its own")
     else:
-        yield Finding("warn", "fence", "not tried: it wants the rights of an administrator, who runs topics check")
+        yield Finding("warn", "fence", "not tried: it wants the rights of an operator, who runs topics check")
 
 
 def _upkeep(session: Session) -> TopicUpkeep:

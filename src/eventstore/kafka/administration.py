@@ -11,7 +11,8 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any, Final, NamedTuple, TypeAlias, TypeVar, cast
+from threading import Lock
+from typing import Final, NamedTuple, TypeAlias, TypeVar, cast
 
 from confluent_kafka import KafkaError, KafkaException, Node, TopicCollection
 from confluent_kafka.admin import (
@@ -28,7 +29,9 @@ from confluent_kafka.admin import (
 from eventstore.core.errors import LogUnavailableError
 from eventstore.kafka.answers import Reaction, answer_for
 from eventstore.kafka.connection import Connection
+from eventstore.kafka.diagnosis import diagnose
 from eventstore.kafka.errors import refusal_of
+from eventstore.kafka.renewal import Renewal
 from eventstore.kafka.topics import FoundTopic, TopicIdentity, WantedTopic
 
 T = TypeVar("T")
@@ -57,12 +60,31 @@ class Administration:
 
     def __init__(self, connection: Connection, seconds: float = REQUEST_SECONDS) -> None:
         self._seconds: Final = seconds
+        self._connection: Final = connection
         self._where: Final = connection.bootstrap
         self._refusal: KafkaError | None = None
         self._trouble: KafkaError | None = None
-        # Kept as long as this object: the client must outlive its futures.
-        settings: dict[str, Any] = {**connection.confluent(), "error_cb": self._note}
-        self._admin: Final = AdminClient(settings, logger=_LOGGER)
+        self._renewal: Final = Renewal(connection, self._note)
+        self._clients: Final[list[AdminClient]] = []
+        self._making: Final = Lock()
+
+    @property
+    def _admin(self) -> AdminClient:
+        """The client, made anew when what it logs in with was rotated.
+
+        Raises:
+            ConfigurationError: A file cannot be read or used, or nobody gives a token.
+            LogUnavailableError: No token can be had now.
+        """
+        with self._making:
+            if not self._clients or self._renewal.has_new_login or self._renewal.has_new_certificates:
+                # A client must outlive its futures, of which somebody may wait for one.
+                del self._clients[:-1]
+                try:
+                    self._clients.append(AdminClient(self._renewal.settings(), logger=_LOGGER))
+                except KafkaException as error:
+                    raise refusal_of(error.args[0], f"the brokers at {self._where} cannot be used") from error
+            return self._clients[-1]
 
     async def cluster(self) -> Cluster:
         """Identify the cluster.
@@ -195,8 +217,12 @@ class Administration:
 
         Gives None instead of an error of the code `unless`.
         """
+        looked = False
         while not future.done():
             self._admin.poll(_POLL_SECONDS)
+            if self._refusal is None and self._trouble is not None and not looked:
+                # All that the client says about most refusals is that a connection was closed.
+                looked, self._refusal = True, asyncio.run(diagnose(self._connection))
             if self._refusal is not None:
                 # Said once: a broker that starts may not know its users yet, and know them the next time.
                 refusal, self._refusal = self._refusal, None

@@ -89,7 +89,7 @@ ANSWERS: Final[dict[int, Answer]] = {
     KafkaError._SSL: Answer(
         "_SSL, TLS failed",
         Reaction.REFUSED,
-        "check authority, certificate, the host's name, and that the port speaks TLS",
+        "check authority, certificate and when it ends, the host's name, and that the port speaks TLS",
     ),
     KafkaError._WAIT_COORD: Answer("_WAIT_COORD", Reaction.AGAIN),
     KafkaError._UNKNOWN_GROUP: Answer("_UNKNOWN_GROUP", Reaction.AGAIN),
@@ -166,10 +166,8 @@ ANSWERS: Final[dict[int, Answer]] = {
     ),
     27: Answer("REBALANCE_IN_PROGRESS", Reaction.AGAIN, _GROUP),
     28: Answer("INVALID_COMMIT_OFFSET_SIZE", Reaction.REFUSED, "raise the brokers' message.max.bytes"),
-    29: Answer("TOPIC_AUTHORIZATION_FAILED", Reaction.REFUSED, "grant the rights in the guide, Topics and rights"),
-    30: Answer(
-        "GROUP_AUTHORIZATION_FAILED", Reaction.REFUSED, "grant Read on the groups whose names begin with the prefix"
-    ),
+    29: Answer("TOPIC_AUTHORIZATION_FAILED", Reaction.REFUSED, "grant what its role needs: eventstore topics rights"),
+    30: Answer("GROUP_AUTHORIZATION_FAILED", Reaction.REFUSED, "grant Read on the group: eventstore topics rights"),
     31: Answer("CLUSTER_AUTHORIZATION_FAILED", Reaction.REFUSED, "grant Write on the topic"),
     32: Answer(
         "INVALID_TIMESTAMP", Reaction.REFUSED, "set message.timestamp.type=LogAppendTime: eventstore topics apply"

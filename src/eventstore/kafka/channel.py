@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Final, Self
 
-from eventstore.core.errors import AnswerLostError, StoreClosedError
+from eventstore.background import Background
+from eventstore.core.errors import AnswerLostError, EventStoreError, StoreClosedError
 from eventstore.core.records import Partition
 from eventstore.environment import Environment
 from eventstore.kafka.connection import Connection
@@ -19,6 +21,7 @@ from eventstore.kafka.replies import Replies
 from eventstore.kafka.sending import Sender
 from eventstore.ports import Answering
 
+_LOGGER: Final = logging.getLogger(__name__)
 _REPLY_TO: Final = "reply_to"
 _CORRELATION: Final = "correlation"
 _ANSWER_SECONDS: Final = 10.0
@@ -56,30 +59,49 @@ class Channel:
         self._waiting: Final[dict[bytes, asyncio.Future[bytes]]] = {}
         self._sender: Final = sender
         self._resources: Final = AsyncExitStack()
+        self._background: Final = Background()
+        self._opening: Final = asyncio.Lock()
+        self._listener: Replies | None = None
+        self._closed = False
         self._answering: Answering | None = None
         self._join: Callable[[], None] = lambda: None
 
     async def __aenter__(self) -> Self:
-        """Connect, and listen to replies.
-
-        Raises:
-            LogUnavailableError: The brokers cannot be reached.
-        """
-        async with AsyncExitStack() as resources:
-            listener = Replies(self._connection.confluent(), self._topic, self._number, self._heard)
-            await resources.enter_async_context(listener)
-            await resources.enter_async_context(self._sender)
-            self._resources.push_async_exit(resources.pop_all())
+        """Be ready to send; replies are listened to from the first question on, or as soon as messages are answered."""
+        await self._resources.enter_async_context(self._sender)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Give up what waits for an answer, and disconnect."""
+        self._closed = True
         for waiting in self._waiting.values():
             if not waiting.done():
-                waiting.set_exception(StoreClosedError("the log was closed before the answer came"))
-        await self._resources.__aexit__(kind, error, trace)
+                waiting.set_exception(_closed())
+        await self._background.close()
+        async with self._opening:
+            await self._resources.__aexit__(kind, error, trace)
+
+    async def _listen(self) -> None:
+        """Hear replies: whoever sends no command needs no right to.
+
+        Raises:
+            ConfigurationError: This user may not hear them.
+            LogUnavailableError: The brokers cannot be reached.
+        """
+        async with self._opening:
+            if self._closed:
+                raise _closed()
+            if self._listener is None or not self._listener.is_listening:
+                listener = Replies(self._connection, self._topic, self._number, self._heard, self._heard_no_more)
+                self._listener = await self._resources.enter_async_context(listener)
+
+    async def _listen_early(self) -> None:
+        try:
+            await self._listen()
+        except EventStoreError as error:
+            _LOGGER.warning("replies cannot be heard yet; the first command to another process tries again: %s", error)
 
     def is_local(self, partition: Partition) -> bool:
         """Tell whether this process owns the partition now."""
@@ -93,6 +115,7 @@ class Channel:
         """Answer the messages of other processes, and own a share of the partitions from now on."""
         self._answering = answer
         self._join()
+        self._background.start(self._listen_early(), "eventstore-replies")
 
     async def ask(self, partition: Partition, key: str, message: bytes, timeout: float) -> bytes:  # noqa: ASYNC109 - travels with the message
         """Bring a message to the owner and give its answer; see `CommandChannel.ask`."""
@@ -100,6 +123,7 @@ class Channel:
         deadline = clock.monotonic() + timeout
         try:
             async with asyncio.timeout(timeout):
+                await self._listen()
                 while True:
                     answer = await self._ask_once(name, key.encode(), message, deadline - clock.monotonic())
                     if answer != _ASK_AGAIN:
@@ -133,10 +157,22 @@ class Channel:
         answer = await self._answering(partition, delivery.value) if new else _ASK_AGAIN
         number, correlation = delivery.headers.get(_REPLY_TO), delivery.headers.get(_CORRELATION)
         if number is not None and number.isdigit() and correlation is not None:
-            # Whoever asked asks again if this gets lost.
-            self._sender.post(self._topic, int(number), Record(correlation, answer, []), _ANSWER_SECONDS)
+            # Whoever asked asks again if this gets lost, but not before half of its time is over.
+            record = Record(correlation, answer, [])
+            self._sender.post(self._topic, int(number), record, _ANSWER_SECONDS, repeatable=True)
 
     def _heard(self, correlation: bytes, answer: bytes) -> None:
         waiting = self._waiting.get(correlation)
         if waiting is not None and not waiting.done():
             waiting.set_result(answer)
+
+    def _heard_no_more(self, error: EventStoreError) -> None:
+        """Fail whatever waits: its answer cannot come any more, and the next question tries to listen again."""
+        _LOGGER.error("replies are no longer heard: %s", error)
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(AnswerLostError(str(error)))
+
+
+def _closed() -> StoreClosedError:
+    return StoreClosedError("the log was closed before the answer came")

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple, Protocol
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from eventstore.core.errors import EventStoreError
+from eventstore.kafka.connection import Connection
 from eventstore.kafka.membership import GroupSettings, Membership, Place
 from eventstore.kafka.records import headers_of, let_go
 
@@ -73,12 +74,12 @@ class Election:
     Implements `Role`: what it does for its membership happens on the membership's thread.
 
     Args:
-        connection: The connection's settings, for confluent consumers.
+        connection: Where and how.
         settings: The group; its topics are the commands topics.
         member: Is told.
     """
 
-    def __init__(self, connection: Mapping[str, object], settings: GroupSettings, member: Member) -> None:
+    def __init__(self, connection: Connection, settings: GroupSettings, member: Member) -> None:
         self._membership: Final = Membership(connection, settings, self)
         self._patience: Final = settings.session_seconds
         self._member: Final = member
@@ -168,7 +169,7 @@ class Election:
         for message in let_go(messages):
             error = message.error()
             if error is not None:
-                self._membership.judge(error)
+                self._membership.judge(error, message.topic())
                 continue
             place, offset = (message.topic() or "", message.partition() or 0), message.offset() or 0
             self._next.setdefault(place, offset)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
@@ -13,6 +13,7 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 from eventstore.background import finished
 from eventstore.core.errors import AppendOutcomeUnknownError, CorruptLogError, LogUnavailableError
 from eventstore.core.records import StoredEvent
+from eventstore.kafka.connection import Connection
 from eventstore.kafka.errors import fatal_to_readers
 from eventstore.kafka.index import Index
 from eventstore.kafka.names import PartitionName
@@ -56,25 +57,25 @@ async def erase(partition: OwnedPartition, index: Index, read_key: ReadKey, stre
         raise AppendOutcomeUnknownError((), str(error)) from error
 
 
-def key_reader(settings: Mapping[str, object]) -> ReadKey:
+def key_reader(connection: Connection) -> ReadKey:
     """Give what reads the key of an event from the topic: the index does not keep it, and erasing is rare.
 
     Args:
-        settings: The connection's, for confluent consumers.
+        connection: Where and how.
     """
 
     async def read_key(name: PartitionName, event: StoredEvent) -> bytes:
-        return await asyncio.to_thread(_read_key, settings, name, event)
+        return await asyncio.to_thread(_read_key, connection, name, event)
 
     return read_key
 
 
-def _read_key(settings: Mapping[str, object], name: PartitionName, event: StoredEvent) -> bytes:
+def _read_key(connection: Connection, name: PartitionName, event: StoredEvent) -> bytes:
     deadline = time.monotonic() + _LOOK_SECONDS
     last = "no answer"
     consumer = Consumer(
         {
-            **settings,
+            **connection.confluent(),
             "group.id": "eventstore-eraser-never-joins",
             "enable.auto.commit": False,
             "auto.offset.reset": "error",
@@ -88,7 +89,7 @@ def _read_key(settings: Mapping[str, object], name: PartitionName, event: Stored
             message = consumer.poll(_POLL_SECONDS)
             error = message.error() if message is not None else None
             if error is not None and error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:
-                fatal_to_readers(error)
+                fatal_to_readers(error, name.topic)
                 last = str(error)
             elif message is not None and error is None:
                 key = message.key()

@@ -26,6 +26,7 @@ from eventstore.core.errors import ConfigurationError, EventStoreError, LogUnava
 from eventstore.core.records import to_micros
 from eventstore.environment import Environment
 from eventstore.kafka.answers import Answer, Reaction, answer_for
+from eventstore.kafka.errors import unusable
 from eventstore.kafka.names import PartitionName
 from eventstore.kafka.records import Claim, Record, barrier_record, claim_record, fence_record
 from eventstore.kafka.wire import ProducerIdentity, Wire, encode_batch
@@ -181,7 +182,7 @@ class FencedWriter:
                     raise self._in_doubt(answer)
                 case Reaction.REFUSED:
                     self.state = State.DOUBTFUL if in_doubt else before
-                    raise self._in_doubt(answer) if in_doubt else self._unavailable(answer)
+                    raise self._in_doubt(answer) if in_doubt else self._unavailable(reply.code)
                 case Reaction.DOUBT:
                     in_doubt = True
                 case Reaction.AGAIN:
@@ -189,7 +190,7 @@ class FencedWriter:
             tries += 1
             if not await self._may_try_again(tries, deadline):
                 self.state = State.DOUBTFUL if in_doubt else before
-                raise self._in_doubt(answer) if in_doubt else self._unavailable(answer)
+                raise self._in_doubt(answer) if in_doubt else self._unavailable(reply.code)
 
     async def _next_identity(self, deadline: float) -> ProducerIdentity:
         tries = 0
@@ -201,7 +202,7 @@ class FencedWriter:
             tries += 1
             final = answer.reaction in (Reaction.REFUSED, Reaction.FENCED)
             if final or not await self._may_try_again(tries, deadline):
-                raise self._unavailable(answer)
+                raise self._unavailable(code)
 
     async def _shut_out(self, producer_id: int, deadline: float) -> None:
         """Write one batch under the last epoch there is: the leader then refuses every other one of that producer.
@@ -217,7 +218,7 @@ class FencedWriter:
                 return
             tries += 1
             if answer.reaction is Reaction.REFUSED or not await self._may_try_again(tries, deadline):
-                raise self._unavailable(answer)
+                raise self._unavailable(reply.code)
 
     async def _may_try_again(self, tries: int, deadline: float) -> bool:
         """Wait a little, then learn who leads the partition now; tells whether there is time left for another try."""
@@ -244,12 +245,10 @@ class FencedWriter:
     def _in_doubt(self, answer: Answer) -> AppendInDoubtError:
         return AppendInDoubtError(f"{self._partition}: {answer.name}: {answer.remedy}")
 
-    def _unavailable(self, answer: Answer) -> EventStoreError:
+    def _unavailable(self, code: int) -> EventStoreError:
+        answer = answer_for(code)
         message = f"{self._partition} cannot be written to ({answer.name}): {answer.remedy}. Nothing was written"
+        error = unusable(code, message)
         # Who may not even claim has nothing to wait for.
-        claiming = self.state is State.VACANT
-        return (
-            ConfigurationError(message)
-            if claiming and answer.reaction is Reaction.REFUSED
-            else LogUnavailableError(message)
-        )
+        claiming = self.state is State.VACANT and answer.reaction is Reaction.REFUSED
+        return ConfigurationError(message) if claiming and isinstance(error, LogUnavailableError) else error

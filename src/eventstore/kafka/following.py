@@ -20,10 +20,12 @@ from eventstore.core.errors import CorruptLogError, EventStoreError, StoreClosed
 from eventstore.core.records import Partition, StoredEvent
 from eventstore.kafka.answers import MISSING
 from eventstore.kafka.backlog import Progress
+from eventstore.kafka.connection import Connection
 from eventstore.kafka.errors import fatal_to_readers
 from eventstore.kafka.index import Index
 from eventstore.kafka.names import PartitionName
 from eventstore.kafka.records import LeaseRule, headers_of, let_go
+from eventstore.kafka.renewal import Renewal
 
 _LOGGER: Final = logging.getLogger(__name__)
 _BATCH: Final = 500
@@ -38,6 +40,7 @@ _SETTINGS: Final[Mapping[str, str | int | bool]] = {
     "enable.partition.eof": True,
     "fetch.wait.max.ms": 100,
     "queued.max.messages.kbytes": 65536,
+    "group.id": "eventstore-follower-never-joins",
 }
 
 
@@ -52,15 +55,13 @@ class Follower:
     """Brings every record of the followed partitions to the index, in order, each exactly once.
 
     Args:
-        settings: The connection's, for confluent consumers.
+        connection: Where and how.
         index: Where to.
         on_failure: Called on the loop if following has ended for good.
     """
 
-    def __init__(
-        self, settings: Mapping[str, object], index: Index, on_failure: Callable[[EventStoreError], None]
-    ) -> None:
-        self._settings: Final = {**settings, **_SETTINGS, "group.id": "eventstore-follower-never-joins"}
+    def __init__(self, connection: Connection, index: Index, on_failure: Callable[[EventStoreError], None]) -> None:
+        self._renewal: Final = Renewal(connection)
         self._index: Final = index
         self.on_failure = on_failure
         self.on_missing: Callable[[], None] = lambda: None
@@ -70,6 +71,7 @@ class Follower:
         self._ended = True
         self._rules: Final[dict[tuple[str, int], tuple[Partition, LeaseRule]]] = {}
         self._skipped: Final[dict[tuple[str, int], int]] = {}
+        self._next: Final[dict[tuple[str, int], int]] = {}
         self._thread: Final = Thread(target=self._work, name="eventstore-follower")
         self._stopping = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -101,6 +103,7 @@ class Follower:
                 return
             self._rules[partition.topic, partition.number] = str(partition), _copy(rule)
             self._skipped[partition.topic, partition.number] = rule.skipped
+            self._next[partition.topic, partition.number] = offset
             consumer.incremental_assign([TopicPartition(partition.topic, partition.number, offset)])
 
         await self._on_thread(start)
@@ -127,24 +130,32 @@ class Follower:
         await asyncio.wrap_future(done)
 
     def _work(self) -> None:
-        consumer = Consumer(self._settings, logger=_LOGGER)
         try:
             while not self._stopping:
-                self._obey(consumer)
-                first = consumer.poll(_POLL_SECONDS)
-                if first is not None:
-                    self._take([first, *consumer.consume(_BATCH - 1, 0)])
+                self._follow_until_renewed()
         except EventStoreError as error:
             self._report(error)
         except Exception as error:  # noqa: BLE001 - a thread's errors are nobody's unless it hands them over
             self._report(CorruptLogError(f"following the log ended: {error!r}"))
         finally:
-            consumer.close()
             with self._ending:
                 self._ended = True
             for command in self._waiting():
                 if command.done.set_running_or_notify_cancel():
                     command.done.set_exception(_no_longer_followed())
+
+    def _follow_until_renewed(self) -> None:
+        """Follow with one client; the next one goes on where it stopped."""
+        consumer = Consumer({**self._renewal.settings(), **_SETTINGS}, logger=_LOGGER)
+        try:
+            consumer.incremental_assign([TopicPartition(*place, self._next[place]) for place in self._rules])
+            while not (self._stopping or self._renewal.is_due(consumer)):
+                self._obey(consumer)
+                first = consumer.poll(_POLL_SECONDS)
+                if first is not None:
+                    self._take([first, *consumer.consume(_BATCH - 1, 0)])
+        finally:
+            consumer.close()
 
     def _waiting(self) -> Iterator[_Command]:
         with suppress(Empty):
@@ -177,7 +188,7 @@ class Follower:
             if error is not None and error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
                 continue  # it never joins a group, so it needs no right to
             if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
-                fatal_to_readers(error)
+                fatal_to_readers(error, message.topic())
                 if error.code() in MISSING:
                     self._on_loop(self.on_missing)
                 _LOGGER.warning("following the log: %s", error)
@@ -193,6 +204,7 @@ class Follower:
                     events.append(event)
                 offset += 1
             read[place] = events, offset
+            self._next[place] = offset
         for place, (events, next_offset) in read.items():
             partition, rule = self._rules[place]
             if rule.skipped > self._skipped.get(place, 0):

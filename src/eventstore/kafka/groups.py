@@ -11,7 +11,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConsumerGroupDescription, ListConsumerGroupsResult
@@ -55,9 +55,9 @@ class Groups:
     """
 
     def __init__(self, connection: Connection) -> None:
-        self._settings: Final = connection.confluent()
+        self._connection: Final = connection
         # Kept as long as this object: the client must outlive its futures.
-        self._admin: Final = AdminClient(dict[str, Any](self._settings), logger=_LOGGER)
+        self._admin: Final = AdminClient(connection.confluent(), logger=_LOGGER)
 
     async def names(self) -> list[str]:
         """Give the names of all groups that this user may see.
@@ -97,7 +97,7 @@ class Groups:
             ConfigurationError: This user may not see it.
             LogUnavailableError: It cannot be had now.
         """
-        positions = Positions(self._settings, group)
+        positions = Positions(self._connection, group)
         done = await asyncio.to_thread(positions.read, places)
         held = await asyncio.to_thread(positions.held, places)
         return {

@@ -57,7 +57,7 @@ class InboxRun:
             options.member,
             CONSUMER,
         )
-        self._feed: Final = InboxFeed(source.connection.confluent(), settings, self)
+        self._feed: Final = InboxFeed(source.connection, settings, self)
         self._work: Final = MessageWork(inbox, execute, self._letters, clock, self._feed.in_doubt, source.codec)
 
     async def __aenter__(self) -> Self:
@@ -150,7 +150,7 @@ class InboxRun:
 
 def letters_of(source: KafkaSource, definition: InboxDefinition) -> InboxLetters:
     """Give an inbox's dead letters."""
-    return InboxLetters(source.connection.confluent(), source.names.inbox_dead(definition.name))
+    return InboxLetters(source.connection, source.names.inbox_dead(definition.name))
 
 
 async def check_topics(source: KafkaSource, definition: InboxDefinition) -> None:

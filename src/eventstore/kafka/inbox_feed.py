@@ -16,6 +16,7 @@ from confluent_kafka import Message as Record
 
 from eventstore.core.errors import CorruptLogError, EventStoreError, LogUnavailableError
 from eventstore.core.messages import Message
+from eventstore.kafka.connection import Connection
 from eventstore.kafka.membership import GroupSettings, Membership, Place
 from eventstore.kafka.records import headers_of
 
@@ -76,12 +77,12 @@ class InboxFeed:
     """Takes part in an inbox's group from `join` to `close`; implements `Role` for its membership.
 
     Args:
-        connection: The connection's settings, for confluent consumers.
+        connection: Where and how.
         settings: The group.
         recipient: Is told.
     """
 
-    def __init__(self, connection: Mapping[str, object], settings: GroupSettings, recipient: Recipient) -> None:
+    def __init__(self, connection: Connection, settings: GroupSettings, recipient: Recipient) -> None:
         self._membership: Final = Membership(connection, settings, self)
         self._settings: Final = settings
         self._recipient: Final = recipient
@@ -272,7 +273,7 @@ class InboxFeed:
                 f"--topic {topic}:{number} --reset-offsets --to-earliest --execute"
             )
             raise CorruptLogError(message)
-        self._membership.judge(error)
+        self._membership.judge(error, place[0])
 
 
 def weight(message: Message) -> int:

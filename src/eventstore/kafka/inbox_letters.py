@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime
 from threading import Lock
@@ -17,8 +17,10 @@ from confluent_kafka import Message as Record
 from eventstore.core.errors import ConfigurationError, LogUnavailableError
 from eventstore.core.messages import Message
 from eventstore.core.records import from_micros
+from eventstore.kafka.connection import Connection
 from eventstore.kafka.errors import refusal_of
 from eventstore.kafka.records import Headers, headers_of
+from eventstore.kafka.renewal import Renewal
 
 _LOGGER: Final = logging.getLogger(__name__)
 _SECONDS: Final = 10.0
@@ -51,12 +53,13 @@ class InboxLetters:
     `dead.timestamp` and `dead.cause`. One with `dead.outcome` settles it.
 
     Args:
-        connection: The connection's settings, for confluent clients.
+        connection: Where and how.
         topic: The dead letter topic.
     """
 
-    def __init__(self, connection: Mapping[str, object], topic: str) -> None:
-        self._connection: Final = dict(connection)
+    def __init__(self, connection: Connection, topic: str) -> None:
+        self._connection: Final = connection
+        self._renewal: Final = Renewal(connection)
         self._topic: Final = topic
         self._lock: Final = Lock()
         self._producer: Producer | None = None
@@ -125,9 +128,13 @@ class InboxLetters:
 
     def _write(self, raw: _Raw) -> None:
         with self._lock:
-            if self._producer is None:
+            if self._producer is None or self._renewal.has_new_login or self._renewal.has_new_certificates:
                 self._producer = Producer(
-                    {**self._connection, "enable.idempotence": True, "delivery.timeout.ms": int(_SECONDS * 1000)},
+                    {
+                        **self._renewal.settings(),
+                        "enable.idempotence": True,
+                        "delivery.timeout.ms": int(_SECONDS * 1000),
+                    },
                     logger=_LOGGER,
                 )
             refused: list[KafkaError | None] = []
@@ -146,13 +153,11 @@ class InboxLetters:
         return list(read_between(self._connection, TopicPartition(self._topic, 0, 0), lambda _: True))
 
 
-def read_between(
-    connection: Mapping[str, object], start: TopicPartition, wanted: Callable[[Record], bool]
-) -> Iterator[Record]:
+def read_between(connection: Connection, start: TopicPartition, wanted: Callable[[Record], bool]) -> Iterator[Record]:
     """Read a partition from an offset to where it ends now; blocks.
 
     Args:
-        connection: The connection's settings, for confluent consumers.
+        connection: Where and how.
         start: Topic, partition and offset.
         wanted: Filters.
 
@@ -161,7 +166,7 @@ def read_between(
         ConfigurationError: They refuse this user, or do not know the topic.
     """
     consumer = Consumer(
-        {**connection, "group.id": "eventstore-reader", "enable.auto.commit": False, "enable.partition.eof": True,
+        {**connection.confluent(), "group.id": "eventstore-reader", "enable.auto.commit": False, "enable.partition.eof": True,
          "isolation.level": "read_committed", "auto.offset.reset": "earliest", "fetch.wait.max.ms": 50},
         logger=_LOGGER,
     )  # fmt: skip
@@ -179,7 +184,7 @@ def read_between(
                         yield record
                 elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
                     return
-                else:
+                elif error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:  # it never joins a group
                     raise refusal_of(error, doing) from KafkaException(error)
             if records:
                 deadline = time.monotonic() + _SECONDS

@@ -114,7 +114,7 @@ class InboxPositions:
 
     def _message_at(self, where: InboxPosition) -> Message | None:
         start = TopicPartition(where.topic, where.partition, where.position or 0)
-        for record in read_between(self._source.connection.confluent(), start, lambda _: True):
+        for record in read_between(self._source.connection, start, lambda _: True):
             found = message_of((where.topic, where.partition), record)
             return found if found.offset == where.position else None
         return None

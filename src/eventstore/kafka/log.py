@@ -10,6 +10,7 @@ from typing import Final, Self
 
 from eventstore.core.checkpoints import Failure
 from eventstore.core.errors import StoreClosedError
+from eventstore.core.inventory import Inventory
 from eventstore.core.publications import PublicationDefinition
 from eventstore.core.records import Partition, Snapshot, StoredEvent, StreamEvent
 from eventstore.core.streams import check_category
@@ -117,7 +118,8 @@ class KafkaLog:
     @property
     def topics(self) -> TopicUpkeep:
         """Plan, apply and check the topics; the log need not be open."""
-        return TopicUpkeep(self.connection, self.names, list(self._categories), self.options, self._environment)
+        inventory = Inventory(tuple(self._categories))
+        return TopicUpkeep(self.connection, self.names, inventory, self.options, self._environment)
 
     @property
     def brokers(self) -> Brokers:

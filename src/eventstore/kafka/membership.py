@@ -7,13 +7,16 @@ import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Thread
 from typing import Final, Protocol, TypeAlias
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from eventstore.core.errors import ConfigurationError, EventStoreError
+from eventstore.kafka.connection import Connection
 from eventstore.kafka.errors import fatal_to_members
+from eventstore.kafka.renewal import Renewal
 
 _LOGGER: Final = logging.getLogger(__name__)
 _REJOIN_SECONDS: Final = 1.0
@@ -86,16 +89,15 @@ class Membership:
     """Takes part in a group from `join` to `close`; what goes wrong with one membership ends with it.
 
     Args:
-        connection: The connection's settings, for confluent consumers, and what the role wants set.
+        connection: Where and how.
         settings: The group.
         role: What it is for.
     """
 
-    def __init__(self, connection: Mapping[str, object], settings: GroupSettings, role: Role) -> None:
+    def __init__(self, connection: Connection, settings: GroupSettings, role: Role) -> None:
         session = int(settings.session_seconds * 1000)
         self._configuration: Final = {
             "auto.offset.reset": "earliest",
-            **connection,
             "group.id": settings.group,
             "partition.assignment.strategy": "cooperative-sticky",
             "session.timeout.ms": session,
@@ -107,13 +109,14 @@ class Membership:
             **({"group.instance.id": settings.member} if settings.member else {}),
             **settings.consumer,
         }
+        self._renewal: Final = Renewal(connection)
         self._settings: Final = settings
         self._role: Final = role
         # A daemon: the client's close may never return while the brokers are away, and must not keep the process.
         self._thread: Final = Thread(target=self._work, name=f"eventstore-{settings.group}", daemon=True)
         self._assigned: Final[set[Place]] = set()
         self._stopping = False
-        self._logger: Final = _UntilGivenUp()
+        self._logger = _UntilGivenUp()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def join(self) -> None:
@@ -146,7 +149,7 @@ class Membership:
         assert self._loop is not None  # noqa: S101 - set by join
         asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
-    def judge(self, error: KafkaError) -> None:
+    def judge(self, error: KafkaError, topic: str | None) -> None:
         """Report what the client said; for the role, on the thread.
 
         Raises:
@@ -163,7 +166,7 @@ class Membership:
             raise ConfigurationError(message)
         if fatal or error.code() == KafkaError._MAX_POLL_EXCEEDED:  # noqa: SLF001 - its public name
             raise KafkaException(error)
-        fatal_to_members(error)
+        fatal_to_members(error, self._settings.group, topic)
         _LOGGER.warning("the group %s: %s", self._settings.group, error)
 
     def _work(self) -> None:
@@ -178,22 +181,38 @@ class Membership:
                 time.sleep(_REJOIN_SECONDS)
 
     def _be_member(self) -> None:
-        consumer = Consumer(self._configuration, logger=self._logger)
+        self._logger = _UntilGivenUp()
+        consumer = Consumer({**self._renewal.settings(), **self._configuration}, logger=self._logger)
+        close = consumer.close
         try:
             consumer.subscribe(
                 list(self._settings.topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
             )
-            while not self._stopping:
+            while not (self._stopping or self._renewal.is_due(consumer)):
                 self._role.attend(consumer)
+            if not self._stopping:
+                close = partial(self._close_in_time, consumer)
             # Closing alone does not leave the group if no partition is assigned (cooperative protocol, librdkafka
             # 2.16): the others would wait for this member until its session has expired.
             consumer.unsubscribe()
         except BaseException:
-            self._role.lose(list(self._assigned))
-            self._assigned.clear()
+            self._lose_all()
             raise
         finally:
-            consumer.close()
+            close()
+
+    def _close_in_time(self, consumer: Consumer) -> None:
+        """Leave the group to join it with another client, even if this one cannot be closed any more."""
+        closing = Thread(target=consumer.close, name=f"eventstore-{self._settings.group}-close", daemon=True)
+        closing.start()
+        closing.join(self._settings.drain_seconds + _CLOSE_SECONDS)
+        if closing.is_alive():
+            self._logger.given_up = True
+            self._lose_all()
+
+    def _lose_all(self) -> None:
+        self._role.lose(list(self._assigned))
+        self._assigned.clear()
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._role.take(consumer, partitions)

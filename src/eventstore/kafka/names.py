@@ -97,8 +97,21 @@ class Names:
 
     @property
     def all_topics(self) -> str:
-        """What every topic's name begins with; rights are granted on it."""
+        """What the name of every topic and group begins with."""
         return f"{self.prefix}."
+
+    @property
+    def all_scratch(self) -> str:
+        """What the names of topics begin with on which the fence is proved; no category's name has a dash."""
+        return f"{self.prefix}.fence-"
+
+    def scratch(self, bits: int) -> PartitionName:
+        """Name a partition to prove the fence on.
+
+        Args:
+            bits: 32 random ones, so that two proofs at a time are no two owners.
+        """
+        return self.partition(f"fence-{bits:08x}", 0)
 
     def events(self, category: str) -> str:
         """The events topic of a category."""

@@ -83,10 +83,10 @@ async def open_session(place: Place) -> AsyncGenerator[Session]:
         index = await enter(Index(path, topics.log_id))
         await index.remember(topics.sources)
         await index.add_partitions([name.text for name in partitions.all])
-        follower = await enter(Follower(place.connection.confluent(), index, index.fail))
+        follower = await enter(Follower(place.connection, index, index.fail))
         ownership = _ownership(place, wire, index, follower)
         channel = await enter(_channel(place, topics, wire, ownership))
-        read_key = key_reader(place.connection.confluent())
+        read_key = key_reader(place.connection)
         session = Session(
             topics.log_id, partitions, wire, index, ownership, channel, _sharing(place), read_key, place.environment
         )
@@ -135,12 +135,12 @@ def _channel(place: Place, topics: Topics, wire: Wire, ownership: Ownership) -> 
 
 def _election(place: Place, ownership: Ownership) -> Election:
     commands = [place.names.commands(category) for category in place.categories]
-    return Election(place.connection.confluent(), _group(place, place.names.owners_group, commands), ownership)
+    return Election(place.connection, _group(place, place.names.owners_group, commands), ownership)
 
 
 def _sharing(place: Place) -> Sharing:
     events = [place.names.events(category) for category in place.categories]
-    return Sharing(place.connection.confluent(), place.names, _group(place, "", events))
+    return Sharing(place.connection, place.names, _group(place, "", events))
 
 
 def _group(place: Place, group: str, topics: Sequence[str]) -> GroupSettings:

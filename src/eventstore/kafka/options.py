@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from os import PathLike
+from typing import Any, Final, Self
 
 from eventstore.core.errors import ConfigurationError
 
@@ -48,3 +51,49 @@ class KafkaOptions:
             if not sound:
                 message = f"KafkaOptions({name}={getattr(self, name)}) makes no sense: give a positive number"
                 raise ConfigurationError(message)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
+        """Read what differs from one place to the next, and leave the rest as it is by default.
+
+        Args:
+            environment: `EVENTSTORE_PARTITIONS`, `EVENTSTORE_PRODUCTION` (`true` or `false`), `EVENTSTORE_DIRECTORY` and
+                `EVENTSTORE_MEMBER`; None for those of this process. An empty one counts as not set.
+
+        Raises:
+            ConfigurationError: One of them makes no sense.
+        """
+        variables = os.environ if environment is None else environment
+        given: dict[str, Any] = {}
+        for name, read in _VARIABLES.items():
+            variable = f"EVENTSTORE_{name.upper()}"
+            if text := variables.get(variable, "").strip():
+                given[name] = read(variable, text)
+        return cls(**given)
+
+
+def _number(variable: str, text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        message = f"{variable}={text!r}: write a positive number"
+        raise ConfigurationError(message)
+    return int(text)
+
+
+def _flag(variable: str, text: str) -> bool:
+    if text.lower() not in {"true", "false"}:
+        message = f"{variable}={text!r}: write true or false"
+        raise ConfigurationError(message)
+    return text.lower() == "true"
+
+
+def _text(variable: str, text: str) -> str:
+    del variable
+    return text
+
+
+_VARIABLES: Final[Mapping[str, Callable[[str, str], object]]] = {
+    "partitions": _number,
+    "production": _flag,
+    "directory": _text,
+    "member": _text,
+}

@@ -30,8 +30,7 @@ async def prove_fence(wire: Wire, administration: Administration, names: Names, 
         ConfigurationError: They do not, or this user may not try it.
         LogUnavailableError: They cannot be reached.
     """
-    # A dash: no category has one, so it is nobody's topic. Random: two checks at a time are no two owners.
-    partition = names.partition(f"fence-{environment.entropy.bits(32):08x}", 0)
+    partition = names.scratch(environment.entropy.bits(32))
     cluster = await administration.cluster()
     await administration.create([scratch_topic(partition.topic, cluster.brokers)])
     try:

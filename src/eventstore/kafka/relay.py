@@ -81,10 +81,10 @@ async def open_relay(
     """
     administration, definition = Administration(place.connection), work.definition
     topics = await open_topics(administration, place.names, definition.categories, place.options, {}, definition.topics)
-    connection, group = place.connection.confluent(), place.names.relay_group(definition.name)
+    group = place.names.relay_group(definition.name)
     topic_ids = {name: identity.id for name, identity in topics.sources.items()}
-    positions = Positions(connection, group)
-    surroundings = Surroundings(connection, group, work, positions, topic_ids, place.environment)
+    positions = Positions(place.connection, group)
+    surroundings = Surroundings(place.connection, group, work, positions, topic_ids, place.environment)
     relay = Relay(place, surroundings, on_halt)
     async with AsyncExitStack() as resources:
         watch = TopicWatch(administration, topics.sources, relay.fail, place.environment)

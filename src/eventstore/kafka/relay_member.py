@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import Final
 
@@ -166,7 +167,7 @@ class RelayMember:
         self._surroundings: Final = surroundings
         self._on_halt: Final = on_halt
         self._on_failure: Final = on_failure
-        self._membership: Final = Membership({**surroundings.connection, **_SETTINGS}, settings, self)
+        self._membership: Final = Membership(surroundings.connection, replace(settings, consumer=_SETTINGS), self)
         self._commands: Final[SimpleQueue[Callable[[Consumer], None]]] = SimpleQueue()
         self._readings: Final[dict[Place, Reading]] = {}
         self._before = 0
@@ -213,7 +214,7 @@ class RelayMember:
         for message in [first, *consumer.consume(_BATCH - 1, 0)]:
             error = message.error()
             if error is not None:
-                self._membership.judge(error)
+                self._membership.judge(error, message.topic())
             else:
                 fetched.setdefault((message.topic() or "", message.partition() or 0), []).append(message)
         for place, messages in fetched.items():

@@ -18,6 +18,7 @@ from confluent_kafka.admin import AdminClient
 from pydantic import BaseModel, ValidationError
 
 from eventstore.core.checkpoints import Failure
+from eventstore.kafka.connection import Connection
 from eventstore.kafka.errors import refusal_of
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -88,15 +89,13 @@ class Positions:
     """Asks the brokers for the positions of one group; may be used by any thread.
 
     Args:
-        connection: The connection's settings, for confluent clients.
+        connection: Where and how.
         group: The consumer group.
     """
 
-    def __init__(self, connection: Mapping[str, str], group: str) -> None:
+    def __init__(self, connection: Connection, group: str) -> None:
         self._connection: Final = connection
         self._group: Final = group
-        # Kept as long as this object: the client must outlive its futures.
-        self._admin: Final = AdminClient(dict(connection), logger=_LOGGER)
 
     def read(self, places: Sequence[Place]) -> Mapping[Place, Position]:
         """Give the positions there are, once no transaction that would move them is open any more.
@@ -106,7 +105,8 @@ class Positions:
             LogUnavailableError: They cannot be had now.
         """
         wanted = ConsumerGroupTopicPartitions(self._group, [TopicPartition(*place) for place in places])
-        admin: Any = self._admin  # its own types are incomplete
+        # Seldom asked for, so that each time is a good time to log in anew.
+        admin: Any = AdminClient(self._connection.confluent(), logger=_LOGGER)  # its own types are incomplete
         asked = admin.list_consumer_group_offsets([wanted], require_stable=True, request_timeout=_REQUEST_SECONDS)
         doing = f"the positions of the group {self._group} cannot be seen"
         future: Future[ConsumerGroupTopicPartitions] = asked[self._group]
@@ -130,7 +130,7 @@ class Positions:
             ConfigurationError: This user may not see them.
             LogUnavailableError: They cannot be had now.
         """
-        settings: dict[str, Any] = {**self._connection, "group.id": "eventstore-relay-status-never-joins"}
+        settings: dict[str, Any] = {**self._connection.confluent(), "group.id": "eventstore-relay-status-never-joins"}
         consumer = Consumer(settings, logger=_LOGGER)
         try:
             return {

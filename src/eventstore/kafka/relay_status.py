@@ -67,7 +67,7 @@ async def relay_status(
         if names.events(category) in topics
         for number in range(topics[names.events(category)].identity.partitions)
     ]
-    positions = Positions(place.connection.confluent(), names.relay_group(definition.name))
+    positions = Positions(place.connection, names.relay_group(definition.name))
     places = [(partition.topic, partition.number) for partition in partitions]
     known = await asyncio.to_thread(positions.read, places)
     ends = await asyncio.to_thread(positions.ends, places)

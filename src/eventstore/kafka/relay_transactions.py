@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
+from eventstore.kafka.connection import Connection
 from eventstore.kafka.public_records import PublicRecord
+from eventstore.kafka.renewal import Renewal
 
 _LOGGER: Final = logging.getLogger(__name__)
 TRANSACTION_SECONDS: Final = 20.0
@@ -47,23 +49,22 @@ class Transactions:
     """Runs the transactions of one transactional id, on one thread; each new producer ends what a former one began.
 
     Args:
-        connection: The connection's settings, for confluent clients.
+        connection: Where and how.
         transactional_id: Shared with whoever has the partition later: its open transaction is aborted then, and every
             later request of this one is refused.
     """
 
-    def __init__(self, connection: Mapping[str, str], transactional_id: str) -> None:
+    def __init__(self, connection: Connection, transactional_id: str) -> None:
         self._settings: Final[dict[str, object]] = {
-            **connection,
             "transactional.id": transactional_id,
             "transaction.timeout.ms": int(TRANSACTION_SECONDS * 1000),
             "acks": "all",
             "enable.idempotence": True,
             "partitioner": "murmur2_random",
             "message.max.bytes": _MOST_BYTES,
-            "error_cb": self._note,
             "log_level": 2,  # what goes wrong with a transaction is said by whoever runs it
         }
+        self._renewal: Final = Renewal(connection, self._note)
         self._producer: Producer | None = None
         self._begun: Producer | None = None
         # Since when something about the connections went wrong, so that a request may still be on its way.
@@ -85,8 +86,10 @@ class Transactions:
             return True
         self.drop()
         self._doubtful = False
-        producer = Producer(self._settings, logger=_LOGGER)
+        producer = self._new()
         while goes_on():
+            if self._renewal.is_due(producer):
+                producer = self._new()
             try:
                 producer.init_transactions(_SLICE_SECONDS)
             except KafkaException as failure:
@@ -99,9 +102,14 @@ class Transactions:
                 return True
         return False
 
+    def _new(self) -> Producer:
+        return Producer({**self._renewal.settings(), **self._settings}, logger=_LOGGER)
+
     @property
     def is_sound(self) -> bool:
         """Whether nothing went wrong with a connection: otherwise `open` replaces the producer, between transactions."""
+        if self._producer is not None and self._renewal.is_due(self._producer):
+            self._doubtful = True
         return not self._doubtful
 
     def produce(self, record: PublicRecord) -> None:

@@ -11,6 +11,7 @@ from eventstore.core.errors import EventStoreError
 from eventstore.core.publications import Announcer, PublicationDefinition
 from eventstore.core.registry import TypeRegistry
 from eventstore.environment import Environment
+from eventstore.kafka.connection import Connection
 from eventstore.kafka.relay_positions import Position, Positions
 from eventstore.ports import EventCodec
 
@@ -43,7 +44,7 @@ class Surroundings:
     """What the lanes of a process share.
 
     Attributes:
-        connection: The connection's settings, for confluent clients.
+        connection: Where and how.
         group: The consumer group.
         work: What to do.
         positions: Where the group stands.
@@ -51,7 +52,7 @@ class Surroundings:
         environment: Clock and randomness.
     """
 
-    connection: Mapping[str, str]
+    connection: Connection
     group: str
     work: RelayWork
     positions: Positions

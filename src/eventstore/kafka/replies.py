@@ -12,8 +12,10 @@ from typing import Final, Self
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from eventstore.core.errors import LogUnavailableError
-from eventstore.kafka.errors import fatal_to_readers
+from eventstore.core.errors import CorruptLogError, EventStoreError
+from eventstore.kafka.connection import Connection
+from eventstore.kafka.errors import fatal_to_readers, refusal_of
+from eventstore.kafka.renewal import Renewal
 
 _LOGGER: Final = logging.getLogger(__name__)
 _BATCH: Final = 200
@@ -23,6 +25,7 @@ _SETTINGS: Final[Mapping[str, str | int | bool]] = {
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
     "auto.offset.reset": "latest",
+    "enable.partition.eof": True,
     "fetch.wait.max.ms": 100,
     "group.id": "eventstore-replies-never-joins",
 }
@@ -39,18 +42,26 @@ class Replies:
     """Hands over every reply that is written to the partition while it is open.
 
     Args:
-        connection: The connection's settings, for confluent consumers.
+        connection: Where and how.
         topic: The replies topic.
         number: Which partition.
         on_reply: Called on the loop with the key and value of each.
+        on_failure: Called on the loop if replies are heard no more.
     """
 
     def __init__(
-        self, connection: Mapping[str, object], topic: str, number: int, on_reply: Callable[[bytes, bytes], None]
+        self,
+        connection: Connection,
+        topic: str,
+        number: int,
+        on_reply: Callable[[bytes, bytes], None],
+        on_failure: Callable[[EventStoreError], None],
     ) -> None:
-        self._settings: Final = {**connection, **_SETTINGS}
+        self._renewal: Final = Renewal(connection)
         self._place: Final = topic, number
         self._on_reply: Final = on_reply
+        self._on_failure: Final = on_failure
+        self._next: int | None = None
         self._thread: Final = Thread(target=self._work, name="eventstore-replies")
         self._stopping = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -60,6 +71,7 @@ class Replies:
         """Listen; a reply to anything that is sent after this arrives.
 
         Raises:
+            ConfigurationError: This user may not read the topic.
             LogUnavailableError: The brokers cannot be reached.
         """
         self._loop = asyncio.get_running_loop()
@@ -79,17 +91,35 @@ class Replies:
         self._stopping = True
         await asyncio.shield(asyncio.to_thread(self._thread.join))
 
+    @property
+    def is_listening(self) -> bool:
+        """Whether a reply that comes now is handed over."""
+        return self._thread.is_alive() and not self._stopping
+
     def _work(self) -> None:
-        consumer = Consumer(self._settings, logger=_LOGGER)
+        try:
+            while not self._stopping:
+                self._listen_until_renewed()
+        except EventStoreError as error:
+            self._tell(self._ended, error)
+        except KafkaException as error:
+            refusal = refusal_of(error.args[0], f"{self._place[0]} cannot be read, so no answer would be heard")
+            refusal.__cause__ = error
+            self._tell(self._ended, refusal)
+        except Exception as error:  # noqa: BLE001 - a thread's errors are nobody's unless it hands them over
+            self._tell(self._ended, CorruptLogError(f"listening to {self._place[0]} ended: {error!r}"))
+
+    def _listen_until_renewed(self) -> None:
+        """Listen with one client; the next one goes on where it stopped."""
+        consumer = Consumer({**self._renewal.settings(), **_SETTINGS}, logger=_LOGGER)
         try:
             place = TopicPartition(*self._place)
-            place.offset = self._end(consumer, place)
+            if self._next is None:
+                self._next = self._end(consumer, place)
+            place.offset = self._next
             consumer.assign([place])
-            self._tell(self._started, None)
-            while not self._stopping:
+            while not (self._stopping or self._renewal.is_due(consumer)):
                 self._hear(consumer)
-        except Exception as error:  # noqa: BLE001 - a thread's errors are nobody's unless it hands them over
-            self._tell(self._started, error)
         finally:
             consumer.close()
 
@@ -115,21 +145,24 @@ class Replies:
         for message in (first, *consumer.consume(_BATCH - 1, 0)):
             error = message.error()
             if error is None:
+                self._next = (message.offset() or 0) + 1
                 self._tell(self._on_reply, message.key() or b"", message.value() or b"")
+            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
+                # Only a fetch that was answered proves that this user may read what comes.
+                self._tell(self._started)
             elif error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:  # it never joins one
-                fatal_to_readers(error)
+                fatal_to_readers(error, self._place[0])
                 _LOGGER.warning("listening to replies: %s", error)
 
-    def _started(self, error: Exception | None) -> None:
+    def _started(self) -> None:
+        assert self._listening is not None  # noqa: S101 - made by __aenter__
+        if not self._listening.done():
+            self._listening.set_result(None)
+
+    def _ended(self, error: EventStoreError) -> None:
         assert self._listening is not None  # noqa: S101 - made by __aenter__
         if self._listening.done():
-            _LOGGER.error("replies are no longer heard; commands to other processes time out: %s", error)
-        elif error is None:
-            self._listening.set_result(None)
-        elif isinstance(error, KafkaException):
-            unavailable = LogUnavailableError(f"the replies topic cannot be read: {error}")
-            unavailable.__cause__ = error
-            self._listening.set_exception(unavailable)
+            self._on_failure(error)
         else:
             self._listening.set_exception(error)
 

@@ -12,6 +12,7 @@ from eventstore.background import Background
 from eventstore.core.errors import AnswerLostError, EventStoreError, LogUnavailableError, StoreClosedError
 from eventstore.environment import Environment
 from eventstore.kafka.answers import Answer, Reaction, answer_for
+from eventstore.kafka.errors import unusable
 from eventstore.kafka.records import Record
 from eventstore.kafka.wire import ProducerIdentity, Wire, encode_batch
 
@@ -28,10 +29,11 @@ class _Message(NamedTuple):
     record: Record
     expires: float
     stored: asyncio.Future[None]
+    repeatable: bool
 
 
 class Sender:
-    """Sends each message once; one that may be stored is never sent again, because it would be executed twice.
+    """Sends each message once; one that may be stored is sent again only if whoever posted it said that it may be.
 
     Args:
         wire: Speaks to the brokers.
@@ -62,7 +64,9 @@ class Sender:
             for message in queue:
                 _fail(message, StoreClosedError("the log was closed before the message was sent"))
 
-    def post(self, topic: str, number: int, record: Record, seconds: float) -> asyncio.Future[None]:
+    def post(
+        self, topic: str, number: int, record: Record, seconds: float, *, repeatable: bool = False
+    ) -> asyncio.Future[None]:
         """Send a message.
 
         Args:
@@ -70,10 +74,11 @@ class Sender:
             number: Which partition.
             record: The message.
             seconds: How long it may wait to be sent.
+            repeatable: Whether it may be stored twice, as an answer may, which is heard once; a command is executed anew.
 
         Returns:
-            Done when the message is stored. Fails with `LogUnavailableError` if it certainly never will be, and with
-            `AnswerLostError` if nobody knows. It may be left alone; cancelled, the message is not sent any more.
+            Done when the message is stored. Fails with `LogUnavailableError`, or `ConfigurationError` if this user may
+            not, if it certainly never will be, and with `AnswerLostError` if nobody knows. It may be left alone; cancelled, the message is not sent any more.
         """
         stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         stored.add_done_callback(_noticed)
@@ -83,7 +88,7 @@ class Sender:
             queue = self._queues[place] = deque()
             self._idle.clear()
             self._background.start(self._work(place, queue), f"eventstore-send-{topic}-{number}")
-        queue.append(_Message(record, self._clock.monotonic() + seconds, stored))
+        queue.append(_Message(record, self._clock.monotonic() + seconds, stored, repeatable))
         return stored
 
     async def _work(self, place: tuple[str, int], queue: deque[_Message]) -> None:
@@ -99,16 +104,16 @@ class Sender:
                 queue.extendleft(reversed(messages))
                 raise
             answer = answer_for(reply.code)
-            if answer.reaction is Reaction.AGAIN:
-                queue.extendleft(reversed(messages))
-                await self._clock.sleep(_PAUSE)
-                await self._wire.refresh()
-                continue
-            for message in messages:
+            again, settled = _split(messages, answer.reaction)
+            queue.extendleft(reversed(again))
+            for message in settled:
                 if answer.reaction is not Reaction.DONE:
-                    _fail(message, _error(place, answer))
+                    _fail(message, _error(place, answer, reply.code))
                 elif not message.stored.done():
                     message.stored.set_result(None)
+            if again:
+                await self._clock.sleep(_PAUSE)
+                await self._wire.refresh()
         del self._queues[place]
         if not self._queues:
             self._idle.set()
@@ -130,9 +135,17 @@ class Sender:
         return taken
 
 
-def _error(place: tuple[str, int], answer: Answer) -> EventStoreError:
+def _split(messages: list[_Message], reaction: Reaction) -> tuple[list[_Message], list[_Message]]:
+    """Give the messages to be sent again, and those whose outcome is known, or that nobody ever will know."""
+    if reaction is Reaction.AGAIN:
+        return messages, []
+    again = [message for message in messages if message.repeatable and reaction is Reaction.DOUBT]
+    return again, [message for message in messages if not (message.repeatable and reaction is Reaction.DOUBT)]
+
+
+def _error(place: tuple[str, int], answer: Answer, code: int) -> EventStoreError:
     text = f"a message to {place[0]} {place[1]} was not acknowledged ({answer.name}): {answer.remedy}"
-    return LogUnavailableError(text) if answer.reaction is Reaction.REFUSED else AnswerLostError(text)
+    return unusable(code, text) if answer.reaction is Reaction.REFUSED else AnswerLostError(text)
 
 
 def _fail(message: _Message, error: EventStoreError) -> None:

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
-from eventstore.core.errors import ConfigurationError, CorruptLogError, LogUnavailableError
+from eventstore.core.errors import ConfigurationError, CorruptLogError
 from eventstore.core.records import Partition, StoredEvent
 from eventstore.core.streams import parse_stream
 from eventstore.environment import Environment
 from eventstore.kafka.answers import Reaction, answer_for
 from eventstore.kafka.channel import Channel
 from eventstore.kafka.erasing import ReadKey, erase
+from eventstore.kafka.errors import unusable
 from eventstore.kafka.index import Index
 from eventstore.kafka.names import Names, PartitionName
 from eventstore.kafka.ownership import Ownership
@@ -193,6 +194,7 @@ async def end_of(wire: Wire, clock: Clock, topic: str, number: int) -> int:
     """Ask where a partition of a topic ends, until its leader answers or a while has passed.
 
     Raises:
+        ConfigurationError: This user may not ask.
         LogUnavailableError: It could not be asked.
     """
     deadline = clock.monotonic() + _END_SECONDS
@@ -203,6 +205,6 @@ async def end_of(wire: Wire, clock: Clock, topic: str, number: int) -> int:
             return reply.value
         if answer.reaction is Reaction.REFUSED or clock.monotonic() > deadline:
             message = f"{topic} {number} cannot be read ({answer.name}): {answer.remedy}"
-            raise LogUnavailableError(message)
+            raise unusable(reply.code, message)
         await clock.sleep(_RETRY_SECONDS)
         await wire.refresh()

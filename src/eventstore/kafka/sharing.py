@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Final
@@ -14,6 +14,7 @@ from confluent_kafka import OFFSET_END, Consumer, TopicPartition
 from eventstore.background import Background
 from eventstore.core.errors import EventStoreError
 from eventstore.core.records import Partition
+from eventstore.kafka.connection import Connection
 from eventstore.kafka.membership import GroupSettings, Membership, Place
 from eventstore.kafka.names import Names
 from eventstore.ports import Sharer
@@ -26,12 +27,12 @@ class Sharing:
     """Implements `PartitionSharing` with a consumer group of each work, over the events topics.
 
     Args:
-        connection: The connection's settings, for confluent consumers.
+        connection: Where and how.
         names: Names of partitions and groups.
         settings: Of every group, but for its name.
     """
 
-    def __init__(self, connection: Mapping[str, object], names: Names, settings: GroupSettings) -> None:
+    def __init__(self, connection: Connection, names: Names, settings: GroupSettings) -> None:
         self._connection: Final = connection
         self._names: Final = names
         self._settings: Final = settings
@@ -53,13 +54,13 @@ class Share:
     """What one process has of a work: implements `Role` for its membership, and fetches nothing.
 
     Args:
-        connection: The connection's settings, for confluent consumers.
+        connection: Where and how.
         names: Names of partitions.
         settings: The group.
         sharer: Is told.
     """
 
-    def __init__(self, connection: Mapping[str, object], names: Names, settings: GroupSettings, sharer: Sharer) -> None:
+    def __init__(self, connection: Connection, names: Names, settings: GroupSettings, sharer: Sharer) -> None:
         self._membership: Final = Membership(connection, settings, self)
         self._names: Final = names
         self._settings: Final = settings
@@ -78,9 +79,8 @@ class Share:
     def attend(self, consumer: Consumer) -> None:
         """Let the client take part in the group; see `Role.attend`."""
         message = consumer.poll(_POLL_SECONDS)
-        error = None if message is None else message.error()
-        if error is not None:
-            self._membership.judge(error)
+        if message is not None and (error := message.error()) is not None:
+            self._membership.judge(error, message.topic())
 
     def take(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Begin with partitions, of which nothing is fetched; see `Role.take`."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from eventstore.core.inventory import Inventory
 from eventstore.environment import Environment
 from eventstore.kafka.administration import Administration
 from eventstore.kafka.connection import Connection
@@ -15,7 +15,7 @@ from eventstore.kafka.names import Names
 from eventstore.kafka.options import KafkaOptions
 from eventstore.kafka.proof import prove_fence
 from eventstore.kafka.provision import Plan, plan_topics
-from eventstore.kafka.rights import Role, grant_command, rights_of
+from eventstore.kafka.rights import Role, grant_commands, rights_of
 from eventstore.kafka.schema import Known, read_known
 from eventstore.kafka.wire import Wire
 
@@ -24,37 +24,34 @@ class TopicUpkeep:
     """Looks after the topics of one log.
 
     Args:
-        connection: The brokers; its user needs the rights of an administrator to apply, and to prove the fence.
+        connection: The brokers; its user needs the rights of an operator to apply, and to prove the fence.
         names: Of the topics.
-        categories: Of the log.
+        inventory: What the application consists of.
         options: Partitions, replication, production, and where the indexes are.
         environment: Clock and randomness.
-        public: Topics that the application's publications write to.
     """
 
     def __init__(
         self,
         connection: Connection,
         names: Names,
-        categories: Sequence[str],
+        inventory: Inventory,
         options: KafkaOptions,
         environment: Environment,
-        public: Sequence[str] = (),
     ) -> None:
         self._connection: Final = connection
         self._names: Final = names
-        self._categories: Final = categories
+        self._inventory: Final = inventory
         self._options: Final = options
         self._environment: Final = environment
-        self._public: Final = public
 
-    def including(self, public: Sequence[str]) -> TopicUpkeep:
-        """Give what looks after public topics, too.
+    def of(self, inventory: Inventory) -> TopicUpkeep:
+        """Give what looks after all that an application has, its public topics too.
 
         Args:
-            public: Topics that the application's publications write to.
+            inventory: What it consists of.
         """
-        return TopicUpkeep(self._connection, self._names, self._categories, self._options, self._environment, public)
+        return TopicUpkeep(self._connection, self._names, inventory, self._options, self._environment)
 
     async def plan(self) -> Plan:
         """Tell what there is to do; changes nothing.
@@ -95,21 +92,21 @@ class TopicUpkeep:
                 return False
         return True
 
-    def grants(self, role: Role, user: str) -> list[str]:
+    def grants(self, role: Role, user: str, *, sends: bool = False) -> list[str]:
         """Give the commands of Kafka's own tools that grant a role's least rights; nothing is granted here.
 
         Args:
             role: What the user is to do.
             user: Who.
+            sends: A projection that also sends commands.
         """
-        return [
-            grant_command(right, user, self._connection.bootstrap)
-            for right in rights_of(role, self._names, self._public)
-        ]
+        rights = rights_of(role, self._names, self._inventory, sends=sends)
+        return grant_commands(rights, user, self._connection.bootstrap)
 
     async def _plan(self, administration: Administration) -> Plan:
         known = await asyncio.to_thread(self._known)
-        return await plan_topics(administration, self._names, self._categories, self._options, known, self._public)
+        categories, public = self._inventory.categories, self._inventory.public_topics
+        return await plan_topics(administration, self._names, categories, self._options, known, public)
 
     def _known(self) -> Known:
         """What the indexes of this machine were read from."""

@@ -11,8 +11,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
-from aiokafka.client import AIOKafkaClient, CoordinationType
-from aiokafka.errors import KafkaError
+from aiokafka.client import CoordinationType
+from aiokafka.errors import KafkaError, NodeNotReadyError
 from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.protocol.transaction import InitProducerIdRequest
@@ -20,8 +20,9 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.structs import TopicPartition
 
 from eventstore.core.errors import LogUnavailableError
-from eventstore.kafka.answers import MISSING, NO_ANSWER, NO_LEADER, NOT_SENT
+from eventstore.kafka.answers import MISSING, NO_ANSWER, NO_LEADER
 from eventstore.kafka.connection import Connection
+from eventstore.kafka.reconnecting import ReconnectingClient
 from eventstore.kafka.records import Record
 
 REQUEST_SECONDS: Final = 3.0
@@ -80,8 +81,8 @@ class Wire:
         Raises:
             LogUnavailableError: No broker answers.
         """
-        self._client = AIOKafkaClient(
-            **self._connection.aiokafka(), request_timeout_ms=int(REQUEST_SECONDS * 1000), metadata_max_age_ms=60_000
+        self._client = ReconnectingClient(
+            self._connection, request_timeout_ms=int(REQUEST_SECONDS * 1000), metadata_max_age_ms=60_000
         )
         try:
             await self._client.bootstrap()
@@ -125,6 +126,8 @@ class Wire:
             async with asyncio.timeout(max(seconds, _LEAST_SECONDS)):
                 node = await self._client.coordinator_lookup(CoordinationType.TRANSACTION, transactional_id)
                 answer = await self._client.send(node, InitProducerIdRequest(transactional_id, _TRANSACTION_MS))
+        except NodeNotReadyError:
+            return self._client.not_sent, nobody
         except KafkaError as error:
             return _code_of(error), nobody
         except (TimeoutError, OSError, AssertionError):
@@ -153,7 +156,7 @@ class Wire:
         try:
             async with asyncio.timeout(seconds):
                 if not await self._client.ready(leader, group=connection):
-                    return Reply(NOT_SENT)
+                    return Reply(self._client.not_sent)
                 answer = await self._client.send(leader, request, group=connection)
         except TimeoutError:
             self._hang_up(leader, connection)
@@ -177,6 +180,8 @@ class Wire:
         request = OffsetRequest(_CONSUMER, _READ_UNCOMMITTED, [(topic, [(number, _LATEST)])])
         try:
             answer = await self._client.send(leader, request)
+        except NodeNotReadyError:
+            return Reply(self._client.not_sent)
         except (KafkaError, TimeoutError, OSError):
             return Reply(NO_ANSWER)
         _, ((_, code, _, offset),) = answer.topics[0]

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from itertools import accumulate
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
 
-from eventstore.core.errors import ConfigurationError
 from eventstore.telemetry.catalog import METRICS
 from eventstore.telemetry.catalog import Metric as Described
+from eventstore.telemetry.endpoint import Page, endpoint
 from eventstore.telemetry.measurements import Distribution, Measurements, Sample
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 """Of what `exposition` gives."""
+METRICS_PATH = "/metrics"
+"""Where Prometheus looks."""
 
 
 def exposition(measurements: Measurements) -> bytes:
@@ -44,17 +46,17 @@ def served(measurements: Measurements, port: int, address: str = "127.0.0.1") ->
     Raises:
         ConfigurationError: The port cannot be listened on.
     """
-    try:
-        server, thread = start_http_server(port, address, _registry(measurements))
-    except OSError as cause:
-        message = f"metrics cannot be served at {address}:{port} ({cause}): choose another port"
-        raise ConfigurationError(message) from cause
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with endpoint({METRICS_PATH: page_of(measurements)}, port, address) as found:
+        yield found
+
+
+def page_of(measurements: Measurements) -> Callable[[], Page]:
+    """Give the page that Prometheus reads, for an endpoint that also has others.
+
+    Args:
+        measurements: Of `Telemetry.measurements`.
+    """
+    return lambda: Page(200, CONTENT_TYPE, exposition(measurements))
 
 
 def _registry(measurements: Measurements) -> CollectorRegistry:

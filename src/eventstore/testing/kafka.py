@@ -14,21 +14,22 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 from uuid import uuid4
 
 from eventstore.core.errors import ConfigurationError, StoreUnavailableError
 from eventstore.testing.guard import DirectoryGuard
-from eventstore.testing.kafka_config import ADMIN, Resource, addresses, server_properties
+from eventstore.testing.kafka_config import ADMIN, Permission, addresses, server_properties
 from eventstore.testing.kafka_docker import docker_answers, kafka_in_docker
 from eventstore.testing.kafka_installation import KafkaInstallation, find_installation
 from eventstore.testing.kafka_node import KafkaNode
 
 if TYPE_CHECKING:
-    from eventstore.testing.kafka_security import ClusterSecurity
+    from eventstore.testing.kafka_security import ClusterSecurity, Logins
 
 _START_SECONDS: Final = 60.0
 
@@ -59,11 +60,12 @@ class KafkaCluster:
     latter does not block the event loop. Nodes keep their ports and data over `kill`, `stop` and `start`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a cluster is made of, by keyword
         self,
         *,
         nodes: int = 1,
-        secure: bool = False,
+        secure: bool | Logins = False,
+        token_keys: Path | None = None,
         settings: Mapping[str, str] | None = None,
         port: int | None = None,
         directory: Path | None = None,
@@ -73,7 +75,9 @@ class KafkaCluster:
 
         Args:
             nodes: How many; 3 tolerate the death of one.
-            secure: With TLS, SCRAM-SHA-512 and ACLs; the super user is `admin`. Everybody may do everything otherwise.
+            secure: With TLS, ACLs and logins by SCRAM-SHA-512, or by client certificates if it is `"certificates"`; the
+                super user is `admin`. Everybody may do everything otherwise.
+            token_keys: A JWKS file with the keys of tokens, with which users may log in, too.
             settings: Broker settings beyond the defaults, for example `{"log.cleaner.backoff.ms": "100"}`.
             port: The first node's, the others follow; None for any free ones.
             directory: Where to keep the data after the block, and to go on with it; None for a temporary one.
@@ -91,7 +95,8 @@ class KafkaCluster:
         self._port = port
         self._kept = directory
         self._proxies = tuple(proxies)
-        self._is_secure = secure
+        self._logins: Logins | None = "certificates" if secure == "certificates" else "passwords" if secure else None
+        self._token_keys = token_keys
         self._security: ClusterSecurity | None = None
         self._directory: Path | None = None
         self._guard: DirectoryGuard | None = None
@@ -117,7 +122,9 @@ class KafkaCluster:
         return {"bootstrap.servers": self.bootstrap, **how}
 
     async def create_user(self, user: str) -> None:
-        """Make a user of a secure cluster who may do nothing yet; all nodes know it when this returns.
+        """Make a user of a secure cluster who may do nothing yet, or give one a new password or certificate.
+
+        All nodes know it when this returns.
 
         Raises:
             ConfigurationError: The cluster is not secure.
@@ -125,22 +132,40 @@ class KafkaCluster:
         """
         await asyncio.to_thread(self._known_security().create_user, user, self._running())
 
-    async def allow(self, user: str, resource: Resource, name: str, *operations: str) -> None:
-        """Grant operations to a user of a secure cluster; in force on all nodes when this returns.
-
-        Args:
-            user: Who.
-            resource: On what kind of thing, for example `topic`.
-            name: Which; `shop.*` means all that begin with `shop.`, and `*` all.
-            operations: To do what, for example `write` and `describe`.
+    async def remove_user(self, user: str) -> None:
+        """Let a user of a secure cluster log in no more; connections that are open stay so.
 
         Raises:
             ConfigurationError: The cluster is not secure.
             StoreUnavailableError: A node that runs did not learn of it in time.
         """
-        for operation in operations:
-            security, nodes = self._known_security(), self._running()
-            await asyncio.to_thread(security.allow, user, resource, name, operation, nodes)
+        await asyncio.to_thread(self._known_security().remove_user, user, self._running())
+
+    async def allow(self, user: str, permissions: Iterable[Permission]) -> None:
+        """Grant rights to a user of a secure cluster; in force on all nodes when this returns.
+
+        Args:
+            user: Who.
+            permissions: What.
+
+        Raises:
+            ConfigurationError: The cluster is not secure.
+            StoreUnavailableError: A node that runs did not learn of it in time.
+        """
+        await asyncio.to_thread(self._known_security().allow, user, permissions, self._running())
+
+    async def forbid(self, user: str, permissions: Iterable[Permission]) -> None:
+        """Take rights back from a user of a secure cluster; in force on all nodes when this returns.
+
+        Args:
+            user: Whose.
+            permissions: Which.
+
+        Raises:
+            ConfigurationError: The cluster is not secure.
+            StoreUnavailableError: A node that runs did not learn of it in time.
+        """
+        await asyncio.to_thread(self._known_security().forbid, user, permissions, self._running())
 
     def __enter__(self) -> Self:
         """Start it; every node answers and knows the others when this returns.
@@ -180,10 +205,11 @@ class KafkaCluster:
             self._refuse_if_ended()
             self._directory = self._new_directory()
             self._guard = DirectoryGuard(self._directory, keep=self._kept is not None)
-            if self._is_secure:
+            if self._logins is not None:
                 from eventstore.testing.kafka_security import ClusterSecurity  # noqa: PLC0415 - the client is optional
 
-                self._security = ClusterSecurity(self._directory)
+                self._security = ClusterSecurity(self._directory, self._logins, self._token_keys)
+                installation = replace(installation, options=self._security.java_options)
             self.nodes += self._new_nodes(installation, self._directory)
         self._format()
         with self._lock:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from eventstore.core.errors import ConfigurationError
 
@@ -16,6 +16,24 @@ HOST: Final = "127.0.0.1"
 # The super user of a secure cluster, and what others can be allowed to use.
 ADMIN: Final = "admin"
 Resource: TypeAlias = Literal["topic", "group", "transactional_id", "cluster"]
+
+
+class Permission(NamedTuple):
+    """One thing that a user of a secure cluster may do.
+
+    Attributes:
+        resource: On what kind of thing.
+        name: Which one, or what the names begin with; the cluster's is `kafka-cluster`.
+        operation: What, under Kafka's name, for example `DescribeConfigs`.
+        pattern: Whether the name is the whole of it.
+    """
+
+    resource: Resource
+    name: str
+    operation: str
+    pattern: Literal["literal", "prefixed"] = "literal"
+
+
 # Below the range from which systems take the ports of outgoing connections, so that nobody is given the port of a
 # node while it is down, and no client that tries to reach it is connected to itself.
 _PORTS: Final = range(12_000, 32_000)

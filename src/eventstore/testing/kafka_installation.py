@@ -47,10 +47,12 @@ class KafkaInstallation:
     Attributes:
         java: The `java` program, version 17 or newer.
         jars: A directory with Kafka's jars, shared and never changed.
+        options: Further ones of the Java machine.
     """
 
     java: Path
     jars: Path
+    options: tuple[str, ...] = ()
 
     def command(self, main_class: str, *arguments: str, log_config: Path) -> list[str]:
         """Give the command line that runs one of Kafka's programs.
@@ -63,7 +65,7 @@ class KafkaInstallation:
         # Most of a short-lived broker's time is its start, which is half as long with the simplest compiler.
         machine = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.awt.headless=true"]
         logs = f"-Dlog4j2.configurationFile={log_config}"
-        return [str(self.java), *machine, logs, "-cp", f"{self.jars}/*", main_class, *arguments]
+        return [str(self.java), *machine, *self.options, logs, "-cp", f"{self.jars}/*", main_class, *arguments]
 
 
 def find_installation() -> KafkaInstallation:

@@ -167,6 +167,10 @@ class CommandRouter:
                 # A try that was cut short by the deadline says no more than that; the one before it says why.
                 if failure is None or self._clock.monotonic() < deadline:
                     failure = error
+            except ConfigurationError as error:
+                if in_doubt:  # what somebody has to mend now says nothing about the try before
+                    raise _given_up(errand, error, in_doubt=True) from error
+                raise
             # Once in doubt, a later refusal of the log proves nothing: an earlier try may be on its way still.
             pause = min(self._pause(attempt), deadline - self._clock.monotonic())
             if pause > 0:
