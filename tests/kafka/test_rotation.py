@@ -141,12 +141,12 @@ async def test_tokens_are_renewed_under_load(
 ) -> None:
     cluster, user, before = secure_kafka.cluster, f"u-{uuid4().hex[:8]}", token_server.asked
     await cluster.allow(user, permissions_of(RIGHTS))
-    monkeypatch.setattr(token_server, "seconds", 4.0)
+    monkeypatch.setattr(token_server, "seconds", 5.0)
     authority = cluster.client_settings()["ssl.ca.location"]
     connection = Connection(cluster.bootstrap, token=token_server.credentials(user), authority=authority)
     async with stores(connection, tmp_path, cluster) as opened:
         load = Load(opened)
-        await load.run_during(lambda: asyncio.sleep(9))  # the brokers close connections when a token ends
+        await load.run_during(lambda: asyncio.sleep(8))  # the brokers close connections when a token ends
         await load.judge()
         assert load.slowest < RECONNECT_SECONDS
     assert token_server.asked >= before + 3

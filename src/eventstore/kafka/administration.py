@@ -100,7 +100,7 @@ class Administration:
             assert found is not None  # noqa: S101 - every error is raised
             return Cluster(found.cluster_id or "", len(found.nodes))
 
-        return await asyncio.to_thread(ask)
+        return await _asked(ask)
 
     async def find(self, topics: Iterable[str], *, settings: bool = True) -> Mapping[str, FoundTopic]:
         """Describe the topics that exist.
@@ -119,7 +119,7 @@ class Administration:
             configured = self._settings_of(list(described)) if settings else {}
             return {name: _found(topic, configured.get(name)) for name, topic in described.items()}
 
-        return await asyncio.to_thread(ask)
+        return await _asked(ask)
 
     async def create(self, topics: Sequence[WantedTopic]) -> None:
         """Create topics; that another process creates one at the same time is fine. All have leaders on return.
@@ -242,6 +242,17 @@ class Administration:
         self._trouble = error
         if answer_for(error.code()).reaction is Reaction.REFUSED:
             self._refusal = error
+
+
+async def _asked(ask: Callable[[], T]) -> T:
+    """Ask, and ask again if a broker closed the connection meanwhile, as it does when the time of a login is over."""
+    try:
+        return await asyncio.to_thread(ask)
+    except LogUnavailableError as error:
+        cause = error.__cause__
+        if not isinstance(cause, KafkaException) or cause.args[0].code() != KafkaError._TRANSPORT:  # noqa: SLF001
+            raise
+        return await asyncio.to_thread(ask)
 
 
 def _found(topic: TopicDescription, settings: Mapping[str, str] | None) -> FoundTopic:
