@@ -121,4 +121,6 @@ def test_definitions_are_fetched_once_and_only_as_they_were_released(project: tu
 def test_definitions_are_those_of_the_versions_that_are_installed() -> None:
     for project, chart in (("strimzi-kafka-operator", "strimzi-kafka-operator"), ("keda", "kedacore/keda")):
         (version,) = {path.split("/")[2].removeprefix("v") for path in FILES if path.split("/")[1] == project}
-        assert re.search(rf"helm install .*{chart} .*--version {re.escape(version)}\b", README.replace("\\\n", "")), project
+        assert re.search(rf"helm install .*{chart} .*--version {re.escape(version)}\b", README.replace("\\\n", "")), (
+            project
+        )

@@ -93,7 +93,11 @@ def install(prefix: Path) -> Path:
 def test_what_the_image_does_to_install_works_and_holds_everything_the_manifests_run(tmp_path: Path) -> None:
     python = install(tmp_path) / "bin/python"
     eventstore = python.with_name("eventstore")
-    environment = {"PATH": f"{python.parent}:/usr/bin:/bin", "PYTHONPATH": str(ROOT), "TASKS_DB": str(tmp_path / "t.db")}
+    environment = {
+        "PATH": f"{python.parent}:/usr/bin:/bin",
+        "PYTHONPATH": str(ROOT),
+        "TASKS_DB": str(tmp_path / "t.db"),
+    }
 
     def run(*command: str) -> str:
         done = subprocess.run(command, env=environment, cwd="/", capture_output=True, text=True)
@@ -105,7 +109,9 @@ def test_what_the_image_does_to_install_works_and_holds_everything_the_manifests
     run(str(python), "-W", "error", "-c", everything)
     missing = subprocess.run([str(python), "-m", "pip"], capture_output=True)
     assert missing.returncode != 0
-    assert not re.search(rf"{re.escape(str(ROOT))}", run(str(python), "-c", "import eventstore; print(eventstore.__file__)"))
+    assert not re.search(
+        rf"{re.escape(str(ROOT))}", run(str(python), "-c", "import eventstore; print(eventstore.__file__)")
+    )
 
 
 @pytest.mark.campaign
