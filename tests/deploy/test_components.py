@@ -10,9 +10,11 @@ from collections.abc import Generator
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import yaml
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 
 from eventstore.testing.connect import DEBEZIUM_VERSION
 from eventstore.testing.kafka_installation import KAFKA_VERSION
@@ -87,6 +89,26 @@ def test_commands_of_the_readme_name_files_that_are_there_and_commands_that_exis
             assert re.search(r"--version \d+\.\d+\.\d+", line), line
     for name in set(re.findall(r"^eventstore ((?:[a-z]+ )*?[a-z]+)(?= [^a-z]|$)", "\n".join(commands), re.MULTILINE)):
         assert subprocess.run(command(*name.split(), "--help"), capture_output=True).returncode == 0, name
+
+
+@pytest.mark.kafka
+@pytest.mark.timeout(60)  # where this is the first test on Kafka, a broker is started
+def test_kafka_knows_every_setting_of_the_brokers_and_of_the_topics(
+    kafka_bootstrap: str, production: Manifests
+) -> None:
+    admin = AdminClient({"bootstrap.servers": kafka_bootstrap})
+
+    def known(kind: ConfigResource.Type, name: str) -> set[str]:
+        (described,) = admin.describe_configs([ConfigResource(kind, name)]).values()
+        return set(described.result(10))
+
+    (broker, *_) = admin.list_topics(timeout=10).brokers
+    kafka = production.get("Kafka", "events")["spec"]["kafka"]["config"]
+    assert kafka.keys() <= known(ConfigResource.Type.BROKER, str(broker))
+    name = f"settings-{uuid4().hex[:8]}"
+    admin.create_topics([NewTopic(name, 1, 1)])[name].result(10)
+    topics = production.of("KafkaTopic")
+    assert {key for topic in topics for key in topic["spec"]["config"]} <= known(ConfigResource.Type.TOPIC, name)
 
 
 @pytest.fixture
