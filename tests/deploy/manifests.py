@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -31,6 +32,11 @@ def built(environment: str) -> str:
     done = subprocess.run([kubectl, "kustomize", str(overlay)], capture_output=True, text=True, timeout=20)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+@cache
+def _documents(environment: str) -> list[Document]:
+    return list(yaml.load_all(built(environment), yaml.CSafeLoader))
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,7 @@ class Manifests:
 
     @classmethod
     def of_environment(cls, environment: str) -> Manifests:
-        return cls(list(yaml.load_all(built(environment), yaml.CSafeLoader)))
+        return cls(deepcopy(_documents(environment)))
 
     def of(self, *kinds: str) -> list[Document]:
         """Give all of some kinds."""
