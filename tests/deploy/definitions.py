@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import tempfile
 import urllib.error
@@ -16,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from celpy import CELEvalError, Environment, json_to_cel
 from jsonschema import Draft202012Validator
 
 from eventstore.testing.maven import cache_directory
@@ -90,33 +90,39 @@ def fetch(target: Path, source: str = _GITHUB, files: Mapping[str, str] = FILES)
 
 
 class Definitions:
-    """What is known of each kind, by API version and kind."""
+    """What is known of each kind; a file is parsed when the first document of its kind comes."""
 
     def __init__(self, folder: Path) -> None:
+        found = (
+            (path, re.search(r"^    kind: (\w+)$", path.read_text(), re.MULTILINE)) for path in folder.glob("*.yaml")
+        )
+        self._files = {kind[1]: path for path, kind in found if kind}
         self._schemas: dict[tuple[str, str], Schema] = {}
-        for path in sorted(folder.glob("*.yaml")):
-            definition = yaml.load(path.read_text(), yaml.CSafeLoader)["spec"]
-            for version in definition["versions"]:
-                key = f"{definition['group']}/{version['name']}", definition["names"]["kind"]
-                self._schemas[key] = version["schema"]["openAPIV3Schema"]
         self._validators: dict[tuple[str, str], Draft202012Validator] = {}
-
-    def know(self, document: Schema) -> bool:
-        return _key(document) in self._schemas
 
     def findings(self, document: Schema) -> list[str]:
         """Tell where a document is not as its definition wants it; fields that it does not name are findings."""
-        schema, errors = self._schemas[_key(document)], self._validator(_key(document)).iter_errors(document)
-        found = [f"{_place(error.absolute_path)}: {error.message}" for error in errors]
-        return found or [*_broken_rules(document, schema, "")]
-
-    def _validator(self, key: tuple[str, str]) -> Draft202012Validator:
+        key = document["apiVersion"], document["kind"]
         if key not in self._validators:
+            self._parse(document["kind"])
+        if key not in self._validators:
+            return [f": nothing defines {key[1]} of {key[0]}"]
+        found = [
+            f"{_place(error.absolute_path)}: {error.message}" for error in self._validators[key].iter_errors(document)
+        ]
+        return found or [*_broken_rules(document, self._schemas[key], "")]
+
+    def _parse(self, kind: str) -> None:
+        if kind not in self._files:
+            return
+        definition = yaml.load(self._files[kind].read_text(), yaml.CSafeLoader)["spec"]
+        for version in definition["versions"]:
+            key = f"{definition['group']}/{version['name']}", kind
+            self._schemas[key] = version["schema"]["openAPIV3Schema"]
             schema = strict(self._schemas[key])
             self._validators[key] = Draft202012Validator(
                 schema | {"properties": schema["properties"] | {"metadata": _METADATA}}
             )
-        return self._validators[key]
 
 
 def strict(schema: Schema) -> Schema:
@@ -162,15 +168,13 @@ def _broken_rules(value: Any, schema: Schema, place: str) -> Iterator[str]:
 
 
 def _holds(rule: str, value: Any) -> bool:
+    from celpy import CELEvalError, Environment, json_to_cel  # takes a second
+
     try:
         environment = Environment()
         return bool(environment.program(environment.compile(rule)).evaluate({"self": json_to_cel(value)}))
     except CELEvalError:
         return False
-
-
-def _key(document: Schema) -> tuple[str, str]:
-    return document["apiVersion"], document["kind"]
 
 
 def _place(path: Any) -> str:

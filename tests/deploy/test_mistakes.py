@@ -168,7 +168,7 @@ def spoilt(kind: str, name: str, path: str, value: Any) -> Spoil:
     def spoil(manifests: Manifests) -> Document:
         document = manifests.get(kind, name)
         parent, _, last = path.rpartition(".")
-        at(document, parent)[last.replace("~", ".")] = value
+        (at(document, parent) if parent else document)[last.replace("~", ".")] = value
         return document
 
     return spoil
@@ -190,6 +190,10 @@ REJECTED_BY_OPERATORS: Sequence[tuple[Spoil, str]] = [
     (
         spoilt("Kafka", "events", "spec.cruiseControl.metricsConfig", {"type": "strimziMetricsReporter"}),
         "value type not supported",
+    ),
+    (
+        spoilt("Kafka", "events", "apiVersion", "kafka.strimzi.io/v1beta2"),
+        "nothing defines Kafka of kafka.strimzi.io/v1beta2",
     ),
     (spoilt("Kafka", "events", "metadata.label", {}), "'label' was unexpected"),
     (spoilt("KafkaNodePool", "brokers", "spec.replicas", "3"), "'3' is not of type 'integer'"),
