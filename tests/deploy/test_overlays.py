@@ -17,22 +17,25 @@ from tests.deploy.definitions import Definitions
 from tests.deploy.manifests import DEPLOY, Document, Manifests, built, owner
 from tests.telemetry.test_watching_over import run, tool
 
+OLDEST = "1.30.0"
+NEWEST: str = kubernetes_validate.latest_version()
 GROUPS_OF_OTHERS = ("kafka.strimzi.io/", "keda.sh/", "monitoring.coreos.com/")
 
 
-def of_kubernetes(document: Document) -> list[str]:
+def of_kubernetes(document: Document, version: str = NEWEST) -> list[str]:
     """Tell where a document is not as Kubernetes wants it, unknown fields included."""
     try:
-        kubernetes_validate.validate(document, kubernetes_validate.latest_version(), strict=True)
+        kubernetes_validate.validate(document, version, strict=True)
     except kubernetes_validate.ValidationError as error:
         return [f"{owner(document)}: {error}"]
     return []
 
 
-def test_kubernetes_accepts_every_field(manifests: Manifests) -> None:
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+def test_kubernetes_accepts_every_field(version: str, manifests: Manifests) -> None:
     own = [each for each in manifests.documents if not each["apiVersion"].startswith(GROUPS_OF_OTHERS)]
     assert len(own) > 10
-    assert [finding for each in own for finding in of_kubernetes(each)] == []
+    assert [finding for each in own for finding in of_kubernetes(each, version)] == []
 
 
 def test_the_operators_definitions_accept_every_field(manifests: Manifests, definitions: Definitions) -> None:
@@ -53,6 +56,10 @@ def test_the_newest_kustomize_and_the_one_on_the_path_make_the_same() -> None:
     overlay = DEPLOY / "overlays" / "production"
     done = subprocess.run([kubectl, "kustomize", str(overlay)], capture_output=True, text=True, timeout=20, check=True)
     assert [*yaml.safe_load_all(done.stdout)] == [*yaml.safe_load_all(built("production"))]
+
+
+def test_the_readme_names_the_oldest_kubernetes_that_is_enough() -> None:
+    assert f"Kubernetes {OLDEST.removesuffix('.0')} or newer" in (DEPLOY / "README.md").read_text()
 
 
 def test_no_manifest_is_left_out() -> None:
