@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
 from confluent_kafka import Consumer
@@ -19,15 +18,15 @@ from eventstore.core.envelope import read_envelope
 from eventstore.core.errors import StoreUnavailableError
 from eventstore.testing.connect import ConnectWorker
 from eventstore.testing.kafka import KafkaCluster
-from eventstore.testing.kafka_config import Permission, free_ports
+from eventstore.testing.kafka_config import free_ports
 from eventstore.testing.postgres import PostgresServer
 from examples.billing import outbox
+from tests.deploy.applying import permissions_in
 from tests.deploy.manifests import Manifests
 from tests.kafka.billing import Paid
 
 pytestmark = [pytest.mark.campaign, pytest.mark.kafka, pytest.mark.postgres]
 PASSWORD = "not a secret"
-OWNERS = {"type": "transactionalId", "name": "connect-", "patternType": "prefix"}
 
 
 @pytest.fixture(scope="module")
@@ -43,19 +42,6 @@ def cluster(manifests: Manifests) -> Generator[KafkaCluster]:
     given = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in wanted.items()}
     with KafkaCluster(secure=True, settings=given | one) as started:
         yield started
-
-
-def permissions(acls: list[dict[str, Any]]) -> list[Permission]:
-    """Translate rights of a KafkaUser."""
-    kinds = {"transactionalId": "transactional_id"}
-    return [
-        Permission(
-            kinds.get(acl["resource"]["type"], acl["resource"]["type"]), acl["resource"]["name"], operation,
-            "prefixed" if acl["resource"]["patternType"] == "prefix" else "literal",
-        )
-        for acl in acls
-        for operation in acl["operations"]
-    ]  # fmt: skip
 
 
 @contextmanager
@@ -88,9 +74,9 @@ def worker(cluster: KafkaCluster, manifests: Manifests, environment: Mapping[str
 async def test_connect_carries_an_outbox_with_the_rights_of_the_manifests_and_not_without(
     cluster: KafkaCluster, manifests: Manifests
 ) -> None:
-    acls = manifests.get("KafkaUser", "connect")["spec"]["authorization"]["acls"]
+    rights = permissions_in(manifests.get("KafkaUser", "connect"))
     await cluster.create_user("connect")
-    await cluster.allow("connect", permissions(acls))
+    await cluster.allow("connect", rights)
     (port,) = free_ports(1)
     settings = {"wal_level": "logical", "listen_addresses": "127.0.0.1", "port": str(port)}
     config = manifests.get("KafkaConnector", "billing-outbox")["spec"]["config"] | {
@@ -118,7 +104,7 @@ async def test_connect_carries_an_outbox_with_the_rights_of_the_manifests_and_no
             assert read(cluster, "__debezium-heartbeat.billing", 1)
             connect.delete("billing-outbox")
             # The tasks' transactions are what they may not do without this right.
-            await cluster.forbid("connect", permissions([acl for acl in acls if acl["resource"] == OWNERS]))
+            await cluster.forbid("connect", [right for right in rights if right.resource == "transactional_id"])
             with pytest.raises(StoreUnavailableError, match=r"[Tt]ransactional"):
                 connect.put("billing-outbox", config)
                 connect.wait_until_running("billing-outbox")
