@@ -4,8 +4,10 @@ VENV   := .venv
 RUN    := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 PYTEST := $(RUN) -m pytest
+LOCK   := $(RUN) -m uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet
+DEPLOYED := kafka postgres avro fastapi server telemetry
 
-.PHONY: render demo demo-kafka service test check docs errors bench campaign campaign-kafka lock clean setup
+.PHONY: render demo demo-kafka service test check docs errors bench campaign campaign-kafka lock crds clean setup
 .DEFAULT_GOAL := test
 
 setup: $(STAMP)
@@ -57,8 +59,12 @@ campaign-kafka: $(STAMP)  ## hundreds of killed and paused owners, deploys and k
 
 lock: $(STAMP)  ## resolve the dependencies anew
 	$(RUN) -m pip install --quiet uv
-	$(RUN) -m uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet -o requirements/runtime.lock pyproject.toml
-	$(RUN) -m uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet --extra dev -o requirements/dev.lock pyproject.toml
+	$(LOCK) --extra dev -o requirements/dev.lock pyproject.toml
+	$(LOCK) --constraint requirements/dev.lock $(addprefix --extra ,$(DEPLOYED)) -o requirements/runtime.lock pyproject.toml
+	$(LOCK) --constraint requirements/dev.lock --group build -o requirements/build.lock
+
+crds: $(STAMP)  ## fetch the definitions that the manifests are checked against
+	@$(RUN) -m tests.deploy.definitions
 
 clean:
 	rm -rf $(VENV) site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

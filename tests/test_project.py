@@ -66,7 +66,7 @@ def test_a_decision_fits_a_page(path: Path) -> None:
 
 
 def test_locked_requirements_hold_hashes_and_no_addresses() -> None:
-    for name in ("runtime", "dev"):
+    for name in ("runtime", "dev", "build"):
         text = (ROOT / f"requirements/{name}.lock").read_text()
-        assert text.count("--hash=sha256:") > 20
+        assert text.count("--hash=sha256:") > 10
         assert not re.search(r"https?://|file:", text)

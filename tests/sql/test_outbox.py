@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -16,6 +15,7 @@ from eventstore import ConfigurationError, Event
 from eventstore.core.errors import InvalidIdError
 from eventstore.outbox import ConnectorOptions, Outbox, connector_config, outbox_table, strimzi_connector
 from tests.cli.conftest import command
+from tests.deploy.definitions import Definitions, directory
 
 TARGET = "tests.sql.test_outbox:outbox"
 outbox = Outbox(outbox_table(MetaData()), name="billing")
@@ -106,35 +106,12 @@ def test_for_strimzi_it_is_a_resource() -> None:
 
 
 def test_strimzis_own_definition_of_the_resource_allows_it() -> None:
-    directory = os.environ.get("STRIMZI_CRDS")
-    if directory is None:
-        pytest.skip("STRIMZI_CRDS names no directory with Strimzi's CRDs")
-    for path in Path(directory).glob("*kafkaconnector.yaml"):
-        definition = yaml.safe_load(path.read_text())
-    (version,) = [each for each in definition["spec"]["versions"] if each["name"] == "v1"]
-    schema = version["schema"]["openAPIV3Schema"]
-    assert mismatches(resource(), schema) == []
-    assert mismatches({"kind": 1, "spec": {"tasksmax": 1}}, schema) == [
-        ".kind: not a string",
-        ".spec.tasksmax: unknown",
-    ]
-
-
-def mismatches(value: object, schema: dict[str, Any], path: str = "") -> list[str]:
-    """Tell where a value is not as a structural schema of Kubernetes wants it."""
-    if not isinstance(value, dict):
-        kinds: dict[str, Any] = {"string": str, "integer": int, "boolean": bool}
-        return (
-            [] if isinstance(value, kinds.get(schema.get("type", ""), object)) else [f"{path}: not a {schema['type']}"]
-        )
-    if path == ".metadata" or schema.get("x-kubernetes-preserve-unknown-fields"):
-        return []
-    known: dict[str, Any] = schema.get("properties", {})
-    found = [f"{path}: {name} is missing" for name in schema.get("required", ()) if name not in value]
-    for name, part in cast("dict[str, object]", value).items():
-        inner = known.get(name, schema.get("additionalProperties"))
-        found += [f"{path}.{name}: unknown"] if inner is None else mismatches(part, inner, f"{path}.{name}")
-    return found
+    folder = directory()
+    if folder is None:
+        pytest.skip("no definitions of Strimzi's resources: make crds, or name a folder in STRIMZI_CRDS")
+    definitions = Definitions(folder)
+    assert definitions.findings(resource()) == []
+    assert definitions.findings({**resource(), "spec": {"tasksmax": 1}}) != []
 
 
 def test_a_wrong_definition_is_refused() -> None:
