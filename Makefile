@@ -4,8 +4,10 @@ VENV   := .venv
 RUN    := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 PYTEST := $(RUN) -m pytest
+DEPLOYED := kafka postgres avro fastapi telemetry
+LOCKED = $(shell grep -oE '^[A-Za-z0-9._-]+==' requirements/runtime.lock | tr -d =)
 
-.PHONY: demo demo-kafka service test check docs errors bench campaign campaign-kafka lock clean setup
+.PHONY: audit licences sbom wheel demo demo-kafka service test check docs errors bench campaign campaign-kafka lock clean setup
 .DEFAULT_GOAL := test
 
 setup: $(STAMP)
@@ -54,8 +56,21 @@ campaign-kafka: $(STAMP)  ## hundreds of killed and paused owners, deploys and k
 
 lock: $(STAMP)  ## resolve the dependencies anew
 	$(RUN) -m pip install --quiet uv
-	$(RUN) -m uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet -o requirements/runtime.lock pyproject.toml
 	$(RUN) -m uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet --extra dev -o requirements/dev.lock pyproject.toml
+	$(RUN) -m uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet --constraint requirements/dev.lock $(addprefix --extra ,$(DEPLOYED)) -o requirements/runtime.lock pyproject.toml
+
+audit: $(STAMP)  ## published vulnerabilities of what is locked
+	$(RUN) -m tests.audit
+
+sbom: $(STAMP)  ## dist/sbom.json: what a deployment installs, in CycloneDX's form
+	@mkdir -p dist
+	$(VENV)/bin/cyclonedx-py requirements requirements/runtime.lock --pyproject pyproject.toml --mc-type library --output-reproducible --output-file dist/sbom.json
+
+licences: $(STAMP)  ## the licences of what a deployment installs
+	$(VENV)/bin/pip-licenses --from=mixed --format=markdown --with-urls --packages $(LOCKED)
+
+wheel: $(STAMP)  ## dist/*.whl, the same bytes from the same commit
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(RUN) -m hatchling build --target wheel
 
 clean:
 	rm -rf $(VENV) site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
