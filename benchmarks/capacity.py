@@ -19,12 +19,13 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
-from benchmarks.capacity_history import EVENTS_PER_STREAM
+from benchmarks.capacity_history import EVENTS_PER_STREAM, commits
 from benchmarks.capacity_member import PARTITIONS, PREFIX
 from eventstore.testing.kafka import KafkaCluster
 
@@ -100,13 +101,11 @@ def write(place: Place, events: int) -> dict[str, Any]:
 
 
 def index_parts(path: Path) -> dict[str, int]:
-    """Give the bytes of the index file's table and of each of its indexes, if this SQLite can tell."""
+    """Give the bytes of the index file's trees, which every command looks into."""
     with closing(sqlite3.connect(path)) as connection:
-        try:
-            rows = connection.execute("SELECT name, SUM(pgsize) FROM dbstat GROUP BY name HAVING SUM(pgsize) > 65536")
-            return dict(rows.fetchall())
-        except sqlite3.OperationalError:
-            return {}
+        query = "SELECT name, SUM(pgsize) FROM dbstat WHERE name LIKE 'events%' GROUP BY name"
+        sizes: dict[str, int] = dict(connection.execute(query).fetchall())
+    return {"tree_bytes": sizes["events_by_stream"] + sizes["events_by_command"]}
 
 
 def restore(place: Place, events: int) -> dict[str, Any]:
@@ -124,7 +123,7 @@ def restore(place: Place, events: int) -> dict[str, Any]:
         "restored_per_second": round(events / said["seconds"]),
         "restore_processor_seconds": round(said["processor_seconds"], 2),
         "index_bytes": place.index_file("second").stat().st_size,
-        "index_bytes_by_part": index_parts(place.index_file("second")),
+        **index_parts(place.index_file("second")),
         "restore_peak_bytes": said["peak_bytes"],
     }
 
@@ -179,6 +178,7 @@ def build(place: Place, events: int) -> dict[str, Any]:
     size = (place.indexes / "second" / "rows.db").stat().st_size
     rebuilt = place.done("rebuild", "second")
     return {
+        "build_seconds": round(built["seconds"], 2),
         "built_per_second": round(events / built["seconds"]),
         "build_processor_seconds": round(built["processor_seconds"], 2),
         "build_peak_bytes": built["peak_bytes"],
@@ -258,10 +258,20 @@ PHASES: Final[dict[str, Callable[[Place, int], dict[str, Any]]]] = {
 }
 
 
+def sample(events: int) -> dict[str, float]:
+    """Give how large envelopes and ids are."""
+    history = [*islice(commits(min(events, 200_000)), 0, None, 97)]
+    envelopes = [len(commit.events[0].envelope) for commit in history]
+    return {
+        "envelope_bytes": round(sum(envelopes) / len(envelopes), 1),
+        "id_bytes": len(history[0].stream.partition("-")[2]),
+    }
+
+
 def record(events: int, found: dict[str, Any]) -> None:
     """Add figures to those of the same size."""
     known: dict[str, dict[str, Any]] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    common = {"events": events, "streams": events // EVENTS_PER_STREAM, "partitions": PARTITIONS}
+    common = {"events": events, "streams": events // EVENTS_PER_STREAM, "partitions": PARTITIONS, **sample(events)}
     known[f"{events}"] = {**common, **known.get(f"{events}", {}), **found}
     ordered = dict(sorted(known.items(), key=lambda item: int(item[0])))
     RESULTS.write_text(json.dumps(ordered, indent=2) + "\n")
