@@ -24,6 +24,7 @@ from eventstore.kafka.names import partition_number
 from eventstore.kafka.provision import open_topics
 from eventstore.kafka.records import Record, event_records
 from eventstore.kafka.wire import Wire
+from eventstore.transfer import export_log, import_log
 from examples.task_domain import next_release
 from examples.task_domain.aggregates import Task
 from examples.task_domain.commands import CreateTask
@@ -36,11 +37,10 @@ _HOURS = 3 * 3600.0
 _PATIENCE = 60.0
 
 
-def log_of(bootstrap: str, directory: Path) -> KafkaLog:
+def log_of(bootstrap: str, directory: Path, prefix: str = PREFIX) -> KafkaLog:
     """Describe the log, with an index in a directory."""
-    return KafkaLog(
-        bootstrap, prefix=PREFIX, options=KafkaOptions(partitions=PARTITIONS, directory=directory, commit_seconds=60)
-    )
+    options = KafkaOptions(partitions=PARTITIONS, directory=directory, commit_seconds=60)
+    return KafkaLog(bootstrap, prefix=prefix, options=options)
 
 
 def store_of(log: KafkaLog, *, serve: bool, **settings: Any) -> EventStore:
@@ -134,13 +134,33 @@ async def rebuild(log: KafkaLog, _: int) -> None:
         say(seconds=result.seconds, events=result.events)
 
 
+async def back_up(log: KafkaLog, _: int) -> None:
+    """Export everything to a file, and import it into an empty log of another name."""
+    directory = Path(log.options.directory)
+    file = directory / "backup.jsonl"
+    async with store_of(log, serve=False):
+        for partition, end in (await log.ends()).items():
+            await log.wait_beyond(partition, end - 1)
+        started = time.perf_counter()
+        count = await export_log(log, str(file))
+        exported = time.perf_counter() - started
+    again = log_of(log.connection.bootstrap, directory, f"{PREFIX}-again-{uuid4().hex[:4]}")
+    async with store_of(again, serve=True):
+        await again.serving()
+        started = time.perf_counter()
+        result = await import_log(again, str(file))
+        imported = time.perf_counter() - started
+    assert result == (count, 0), result
+    say(count=count, exported=exported, imported=imported, bytes=file.stat().st_size)
+
+
 def rows_beside(log: KafkaLog) -> str:
     """Name a query store beside the index."""
     return f"sqlite:///{Path(log.options.directory) / 'rows.db'}"
 
 
 PHASES: dict[str, Callable[[KafkaLog, int], Awaitable[None]]] = {
-    "write": write, "restore": restore, "own": own, "build": build, "rebuild": rebuild,
+    "write": write, "restore": restore, "own": own, "build": build, "rebuild": rebuild, "back_up": back_up,
 }  # fmt: skip
 
 

@@ -27,7 +27,9 @@ def test_what_enforces_a_guardrail_exists(check: str) -> None:
     path, _, name = check.partition("::")
     text = (ROOT / path).read_text()
     if name:
-        defined = {node.name for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+        defined = {
+            node.name for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        }
         assert name in defined
 
 

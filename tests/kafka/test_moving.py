@@ -181,7 +181,9 @@ async def test_the_fence_holds_on_a_copied_topic_and_what_was_void_stays_void(
         await write(log, "task-2", 0, 2)
     create(elsewhere, new_topics(prefix))
     plant(elsewhere, topic, [record[1:] for record in read_all(kafka_bootstrap, topic)])
-    assert [event[1:] for event in counted(elsewhere, prefix)] == [event[1:] for event in counted(kafka_bootstrap, prefix)]
+    assert [event[1:] for event in counted(elsewhere, prefix)] == [
+        event[1:] for event in counted(kafka_bootstrap, prefix)
+    ]
 
     name = PartitionName(prefix, "task", 0)
     async with Wire(Connection(elsewhere)) as wire:

@@ -41,11 +41,15 @@ CLEANER_KEYS: Final = Figure(
     "keys in one pass of the cleaner", 5_033_164, "keys",
     "Kafka: log.cleaner.dedupe.buffer.size 128 MiB, load factor 0.9, 24 bytes a key",
 )  # fmt: skip
-COMPACTED_EVERY: Final = Figure("days until everything is compacted again", 30, "days", "max.compaction.lag.ms, docs/kafka.md")
+COMPACTED_EVERY: Final = Figure(
+    "days until everything is compacted again", 30, "days", "max.compaction.lag.ms, docs/kafka.md"
+)
 BROKER_HEAP: Final = Figure("a broker's heap", 5e9, "bytes", "Kafka: Hardware and OS")
 BUFFERED: Final = Figure("seconds of writes that a broker should hold in memory", 30, "s", "Kafka: Hardware and OS")
 FILLED: Final = Figure("of a disk or network that may be used", 0.6, "of 1", "a third is left for growth and repair")
-FULL_PROCESS: Final = Figure("of a process's commands that are planned for", 0.5, "of 1", "so that half may die at the peak")
+FULL_PROCESS: Final = Figure(
+    "of a process's commands that are planned for", 0.5, "of 1", "so that half may die at the peak"
+)
 FILTER_BITS: Final = Figure("bits of the filter of known streams", 2**25, "bits", "kafka/bloom.py")
 FILTER_HASHES: Final = Figure("places of a stream in it", 3, "places", "kafka/bloom.py")
 

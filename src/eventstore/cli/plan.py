@@ -7,9 +7,8 @@ from typing import Annotated, Final
 
 import typer
 
-from eventstore.capacity import Demand, Plan
+from eventstore.capacity import Demand, Plan, warnings
 from eventstore.capacity import plan as plan_for
-from eventstore.capacity import warnings
 from eventstore.capacity.figures import FIGURES
 from eventstore.cli.running import session_of
 from eventstore.core.errors import ConfigurationError
@@ -89,7 +88,9 @@ def plan(  # noqa: PLR0913 - one parameter per option of the command
         document = {"demand": asdict(demand), "plan": asdict(found), "warnings": warnings(found)}
         output.document({**document, **sources})
         return
-    output.rows("plan", ("what", "takes"), [{"what": what, "takes": _shown(found, name)} for name, what in _WHAT.items()])
+    output.rows(
+        "plan", ("what", "takes"), [{"what": what, "takes": _shown(found, name)} for name, what in _WHAT.items()]
+    )
     output.note(*(f"beware: {line}" for line in warnings(found)))
     if figures:
         output.note("")
