@@ -13,6 +13,7 @@ from typing import Any, cast
 from uuid import uuid4
 
 import pytest
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from eventstore import ConfigurationError, EventStore, transfer
 from eventstore.core.errors import OwnershipLostError
@@ -25,6 +26,7 @@ from eventstore.ports import StreamQuery
 from eventstore.testing.kafka import KafkaCluster
 from tests.kafka import audited
 from tests.kafka.logs import counted, create, new_topics, opened, plant, versions, write, write_until_done
+from tests.kafka.mirroring import find_mirror_maker, mirroring
 from tests.kafka.partitions import commit_of, read_all, soon, writer_of
 from tests.read.shop import Account, Accounts, Deposit, Owners, caught_up, fill
 
@@ -131,17 +133,27 @@ async def test_an_import_beside_other_owners_is_refused_before_anything_is_writt
                 await transfer.import_log(other.log, backup)
 
 
-# -- a topic that was copied record by record, as MirrorMaker 2 does
+# -- a topic that was copied record by record
 
 
-def copy(source: str, target: str, prefix: str, partitions: int = PARTITIONS) -> None:
-    """Copy the events topic, in order, to one with as many partitions on another cluster."""
-    create(target, new_topics(prefix, partitions, "account"))
-    topic = f"{prefix}.account.events"
-    for number in range(partitions):
-        plant(target, topic, [record[1:] for record in read_all(source, topic, number)], number)
+@pytest.fixture(scope="module")
+def mirror_maker(kafka_installation: object) -> None:
+    """Fetch it before the time of a test runs."""
+    find_mirror_maker()
 
 
+def ends_of(bootstrap: str, topic: str) -> list[int]:
+    """Give where the partitions of a topic end, or nothing while one of them, just made, has no leader."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "none", "enable.auto.commit": False})
+    try:
+        return [consumer.get_watermark_offsets(TopicPartition(topic, n), 10)[1] for n in range(PARTITIONS)]
+    except KafkaException:
+        return []
+    finally:
+        consumer.close()
+
+
+@pytest.mark.usefixtures("mirror_maker")
 async def test_a_copied_topic_opens_elsewhere_and_goes_on_with_read_models_built_anew(
     tmp_path: Path, kafka_bootstrap: str, elsewhere: str, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,7 +162,13 @@ async def test_a_copied_topic_opens_elsewhere_and_goes_on_with_read_models_built
         await cast("KafkaLog", store.log).serving()
         await fill(store, accounts=8, deposits=3)
         before = await rows_of(store)
-    copy(kafka_bootstrap, elsewhere, prefix)
+    topic = f"{prefix}.account.events"
+    create(elsewhere, new_topics(prefix, PARTITIONS, "account"))
+    with mirroring(kafka_bootstrap, elsewhere, prefix):
+        while await asyncio.to_thread(ends_of, elsewhere, topic) != ends_of(kafka_bootstrap, topic):
+            await asyncio.sleep(0.2)
+    backup, second = tmp_path / "here.jsonl", tmp_path / "there.jsonl"
+    await cli("export", str(backup))
 
     go(monkeypatch, elsewhere, tmp_path / "files")  # with the index and the read models of the old cluster
     with pytest.raises(ConfigurationError, match="of another event log: use another query store"):
@@ -161,6 +179,8 @@ async def test_a_copied_topic_opens_elsewhere_and_goes_on_with_read_models_built
     async with audited.store(directory="worker") as store:
         await cast("KafkaLog", store.log).serving()
         assert await rows_of(store) == before
+        await cli("export", str(second))
+        assert last_line(second) == last_line(backup)
         done = await store.execute(Account, "0", Deposit(amount=5))
         assert done.version == 5
     assert all(row["clean"] for row in await cli("audit"))
