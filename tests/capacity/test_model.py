@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,17 +40,19 @@ def demand_of(measured: dict[str, Any]) -> Demand:
     )
 
 
-PREDICTIONS = {
-    "topic_bytes": lambda found, demand: found.log_bytes,
-    "compacted_bytes": lambda found, demand: found.log_bytes,
-    "index_bytes": lambda found, demand: found.index_bytes,
-    "restore_seconds": lambda found, demand: found.restore_seconds,
-    "takeover_standby_seconds": lambda found, demand: found.takeover_seconds,
-    "takeover_restarted_seconds": lambda found, demand: found.takeover_seconds,
-    "takeover_without_index_seconds": lambda found, demand: found.cold_takeover_seconds,
-    "build_seconds": lambda found, demand: found.rebuild_seconds,
-    "owner_resident_bytes": lambda found, demand: found.process_memory_bytes,
-    "tree_bytes": lambda found, demand: found.index_cache_bytes,
+PREDICTIONS: dict[str, Callable[[Plan], float]] = {
+    "topic_bytes": lambda found: found.log_bytes,
+    "compacted_bytes": lambda found: found.log_bytes,
+    "index_bytes": lambda found: found.index_bytes,
+    "tree_bytes": lambda found: found.index_cache_bytes,
+    "restore_peak_bytes": lambda found: found.process_memory_bytes,
+    # The machine was shared with other programs, so the time that passed says less than the processor's.
+    "restore_processor_seconds": lambda found: found.restore_seconds,
+    "takeover_without_index_processor_seconds": lambda found: found.cold_takeover_seconds - found.takeover_seconds,
+    "build_processor_seconds": lambda found: found.rebuild_seconds,
+    # Most of these is the session of the killed process, in which nobody needs a processor.
+    "takeover_standby_seconds": lambda found: found.takeover_seconds,
+    "takeover_restarted_seconds": lambda found: found.takeover_seconds,
 }
 
 
@@ -57,8 +60,7 @@ PREDICTIONS = {
 @pytest.mark.parametrize("name", PREDICTIONS)
 def test_the_model_is_within_a_quarter_of_what_was_measured(size: str, name: str) -> None:
     measured = MEASURED[size]
-    demand = demand_of(measured)
-    predicted = PREDICTIONS[name](plan(demand), demand)
+    predicted = PREDICTIONS[name](plan(demand_of(measured)))
     assert abs(predicted / measured[name] - 1) <= TOLERATED, f"predicted {predicted:g}, measured {measured[name]:g}"
 
 

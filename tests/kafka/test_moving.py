@@ -165,7 +165,7 @@ async def test_a_copied_topic_opens_elsewhere_and_goes_on_with_read_models_built
     topic = f"{prefix}.account.events"
     create(elsewhere, new_topics(prefix, PARTITIONS, "account"))
     with mirroring(kafka_bootstrap, elsewhere, prefix):
-        while await asyncio.to_thread(ends_of, elsewhere, topic) != ends_of(kafka_bootstrap, topic):
+        while await asyncio.to_thread(ends_of, elsewhere, topic) != ends_of(kafka_bootstrap, topic):  # noqa: ASYNC110
             await asyncio.sleep(0.2)
     backup, second = tmp_path / "here.jsonl", tmp_path / "there.jsonl"
     await cli("export", str(backup))

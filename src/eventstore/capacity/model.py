@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, exp
+from math import ceil, exp, pow  # noqa: A004 - the built-in one may give complex numbers
 from typing import Final
 
 from eventstore.capacity import figures
@@ -86,13 +86,14 @@ class Plan:
         broker_memory_bytes: Heap, and cache for half a minute of writes.
         index_bytes: On the disk of each process.
         index_per_stream_bytes: Of that, per stream.
-        process_memory_bytes: Of each process.
+        process_memory_bytes: Of each process, at most, while it restores.
         index_cache_bytes: That the operating system should have left beside it: the index's trees.
         absent_on_disk: Share of look-ups of new streams that memory does not answer.
-        restore_seconds: To make an index from the topic.
+        restore_seconds: To make an index from the topic, with a core of its own.
         takeover_seconds: From a kill until others serve, with an index that is up to date, as each process has.
         cold_takeover_seconds: With no process left that has an index.
-        rebuild_seconds: To build a read model, by one process.
+        rebuild_seconds: To build a read model in which each event of a batch changes another row, by one process with
+            a core of its own.
         rebuild_by_two_seconds: By two.
         rewritten_bytes_per_day: By each broker's cleaner, on average.
         compaction_seconds: That a cleaner works whenever everything is compacted again.
@@ -143,8 +144,9 @@ def plan(demand: Demand) -> Plan:
     )
     partitions = partitions_for(processes)
     index = index_bytes(events, demand.event_bytes, demand.id_bytes)
-    restore, takeover = events / figures.RESTORED.value, demand.session_seconds + figures.TAKE_OVER.value
-    rebuild = events / figures.BUILT.value
+    takeover = demand.session_seconds + figures.TAKE_OVER.value
+    restore = figures.START.value + events / figures.RESTORED.value
+    rebuild = figures.START.value + events / figures.BUILT.value
     rewritten = rewritten_bytes(log, events_per_cycle(demand), partitions) * demand.replication / brokers
     return Plan(
         events=events,
@@ -217,9 +219,8 @@ def absent_on_disk(streams: float) -> float:
     Args:
         streams: How many exist.
     """
-    hashes = figures.FILTER_HASHES.value
-    filled: float = 1 - exp(-hashes * streams / figures.FILTER_BITS.value)
-    return filled**hashes
+    filled = 1 - exp(-figures.FILTER_HASHES.value * streams / figures.FILTER_BITS.value)
+    return pow(filled, figures.FILTER_CHECKS.value)
 
 
 def processes_for(peak: float) -> int:
