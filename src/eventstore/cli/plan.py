@@ -16,6 +16,7 @@ from eventstore.core.errors import ConfigurationError
 _FOREVER: Final = "forever"
 _FOREVER_DAYS: Final = 3650.0
 _STEP: Final = 1_000
+_TWO_DIGITS: Final = 10
 _UNITS: Final = ("B", "KB", "MB", "GB", "TB", "PB")
 _TIMES: Final = (("days", 86_400), ("h", 3_600), ("min", 60), ("s", 1), ("ms", 0.001))
 _GIGA: Final = 1e9
@@ -117,11 +118,9 @@ def _shown(found: Plan, name: str) -> str:
 
 
 def _bytes(value: float) -> str:
-    for unit in _UNITS:
-        if value < _STEP or unit == _UNITS[-1]:
-            break
-        value /= _STEP
-    return f"{value:,.0f} {unit}" if value >= 10 or unit == "B" else f"{value:,.1f} {unit}"  # noqa: PLR2004 - two digits
+    power = next((power for power in reversed(range(len(_UNITS))) if value >= _STEP**power), 0)
+    scaled = value / _STEP**power
+    return f"{scaled:,.0f} {_UNITS[power]}" if scaled >= _TWO_DIGITS or not power else f"{scaled:,.1f} {_UNITS[power]}"
 
 
 def _time(seconds: float) -> str:
@@ -130,7 +129,7 @@ def _time(seconds: float) -> str:
 
 
 def _count(value: float) -> str:
-    return f"{value:,.0f}" if value >= 10 else f"{value:g}"  # noqa: PLR2004 - as above
+    return f"{value:,.0f}" if value >= _TWO_DIGITS else f"{value:g}"
 
 
 assert {field.name for field in fields(Plan)} == _WHAT.keys()  # noqa: S101 - a new field needs words
