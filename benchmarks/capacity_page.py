@@ -63,7 +63,10 @@ def table() -> str:
     """Give the table in Markdown; what was not measured at a size is a dash."""
     measured: dict[str, Measured] = json.loads(RESULTS.read_text())
     sizes = list(measured.values())
-    lines = ["| | " + " | ".join(f"{found['events']:,} events" for found in sizes) + " |", "|---" * (len(sizes) + 1) + "|"]
+    lines = [
+        "| | " + " | ".join(f"{found['events']:,} events" for found in sizes) + " |",
+        "|---" * (len(sizes) + 1) + "|",
+    ]
     for label, shown in _ROWS:
         lines.append(f"| {label} | " + " | ".join(_shown(shown, found) for found in sizes) + " |")
     return "\n".join(lines)

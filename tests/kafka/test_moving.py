@@ -29,6 +29,7 @@ from tests.kafka.logs import counted, create, new_topics, opened, plant, version
 from tests.kafka.mirroring import find_mirror_maker, mirroring
 from tests.kafka.partitions import commit_of, read_all, soon, writer_of
 from tests.read.shop import Account, Accounts, Deposit, Owners, caught_up, fill
+from tests.waiting import until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(90)]  # a second cluster starts, and command lines run
 PARTITIONS = 2
@@ -165,8 +166,8 @@ async def test_a_copied_topic_opens_elsewhere_and_goes_on_with_read_models_built
     topic = f"{prefix}.account.events"
     create(elsewhere, new_topics(prefix, PARTITIONS, "account"))
     with mirroring(kafka_bootstrap, elsewhere, prefix):
-        while await asyncio.to_thread(ends_of, elsewhere, topic) != ends_of(kafka_bootstrap, topic):  # noqa: ASYNC110
-            await asyncio.sleep(0.2)
+        expected = ends_of(kafka_bootstrap, topic)
+        await until(lambda: ends_of(elsewhere, topic) == expected, seconds=60, in_thread=True)
     backup, second = tmp_path / "here.jsonl", tmp_path / "there.jsonl"
     await cli("export", str(backup))
 
