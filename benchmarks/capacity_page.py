@@ -11,7 +11,7 @@ from typing import Any, Final
 
 RESULTS: Final = Path(__file__).with_name("capacity.json")
 PAGE: Final = Path(__file__).parent.parent / "docs/operations/capacity.md"
-_TABLE: Final = re.compile(r"(?<=<!-- measured -->\n\n).*?(?=\n\n<!-- end -->)", re.DOTALL)
+_TABLE: Final = re.compile(r"(?<=<!-- measured -->\n).*?(?=<!-- end -->)", re.DOTALL)
 Measured = dict[str, Any]
 
 
@@ -81,7 +81,7 @@ def _shown(shown: Callable[[Measured], str], found: Measured) -> str:
 
 def main() -> int:
     """Write the table into the page."""
-    PAGE.write_text(_TABLE.sub(lambda _: table(), PAGE.read_text()))
+    PAGE.write_text(_TABLE.sub(lambda _: f"\n{table()}\n\n", PAGE.read_text()))
     return 0
 
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks import capacity_page
 from eventstore import ConfigurationError
 from eventstore.capacity import Demand, Plan, figures, plan, warnings
 from eventstore.capacity.model import absent_on_disk, rewritten_bytes
@@ -67,6 +68,10 @@ def test_the_model_is_within_a_quarter_of_what_was_measured(size: str, name: str
 def test_all_sizes_were_measured_with_nothing_missing_after_compaction() -> None:
     assert MEASURED.keys() == {*SIZES}
     assert [found["streams"] for found in MEASURED.values()] == [10_000, 100_000, 1_000_000]
+
+
+def test_the_page_shows_what_was_recorded() -> None:
+    assert capacity_page.table() in capacity_page.PAGE.read_text(), "python -m benchmarks.capacity_page"
 
 
 # -- properties
