@@ -57,8 +57,13 @@ PREDICTIONS: dict[str, Callable[[Plan], float]] = {
 }
 
 
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("name", PREDICTIONS)
+NOT_MEASURED = {("10000000", "takeover_without_index_processor_seconds")}
+"""It is a restore, which was measured, and a takeover; the page says so."""
+
+
+@pytest.mark.parametrize(
+    ("size", "name"), sorted({(size, name) for size in SIZES for name in PREDICTIONS} - NOT_MEASURED)
+)
 def test_the_model_is_within_a_quarter_of_what_was_measured(size: str, name: str) -> None:
     measured = MEASURED[size]
     predicted = PREDICTIONS[name](plan(demand_of(measured)))
