@@ -6,8 +6,9 @@ STAMP  := $(VENV)/.installed
 PYTEST := $(RUN) -m pytest
 LOCK   := $(RUN) -m uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet
 DEPLOYED := kafka postgres avro fastapi server telemetry
+LOCKED = $(shell grep -oE '^[A-Za-z0-9._-]+==' requirements/runtime.lock | tr -d =)
 
-.PHONY: render demo demo-kafka service test check docs errors bench campaign campaign-kafka lock crds clean setup
+.PHONY: render demo demo-kafka service test check docs errors bench campaign campaign-kafka lock crds audit licences sbom wheel clean setup
 .DEFAULT_GOAL := test
 
 setup: $(STAMP)
@@ -65,6 +66,19 @@ lock: $(STAMP)  ## resolve the dependencies anew
 
 crds: $(STAMP)  ## fetch the definitions that the manifests are checked against
 	@$(RUN) -m tests.deploy.definitions
+
+audit: $(STAMP)  ## published vulnerabilities of what is locked
+	$(RUN) -m tests.audit
+
+sbom: $(STAMP)  ## dist/sbom.json: what a deployment installs, in CycloneDX's form
+	@mkdir -p dist
+	$(VENV)/bin/cyclonedx-py requirements requirements/runtime.lock --pyproject pyproject.toml --mc-type library --output-reproducible --output-file dist/sbom.json
+
+licences: $(STAMP)  ## the licences of what a deployment installs
+	$(VENV)/bin/pip-licenses --from=mixed --format=markdown --with-urls --packages $(LOCKED)
+
+wheel: $(STAMP)  ## dist/*.whl, the same bytes from the same commit
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(RUN) -m hatchling build --target wheel
 
 clean:
 	rm -rf $(VENV) site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -28,6 +28,9 @@ from eventstore.ports import Appended, Duplicated, EventLog, NewEvent, StreamCom
 FORMAT: Final = "eventstore export 1"
 _PAGE: Final = 5_000
 _COMMITS: Final = 1_000
+_ELECTION_SECONDS: Final = 30.0
+"""Longer than the session of a process that was killed, whose partitions nobody has until it expires."""
+_LOOK_SECONDS: Final = 0.1
 
 
 class ImportResult(NamedTuple):
@@ -93,10 +96,11 @@ async def _export(log: EventLog, file: BinaryIO, categories: Sequence[str] | Non
 async def import_log(log: EventLog, source: BinaryIO | str) -> ImportResult:
     """Append exported events, ids and times as they were; a repeated import changes nothing.
 
-    The whole source is checked before anything is written.
+    The whole source is checked before anything is written. On a log that gives each partition to one process, this one
+    has to get all of them.
 
     Args:
-        log: An open log.
+        log: An open log, of a store that serves.
         source: A stream of bytes, or a file.
 
     Returns:
@@ -104,13 +108,14 @@ async def import_log(log: EventLog, source: BinaryIO | str) -> ImportResult:
 
     Raises:
         CorruptLogError: The source is damaged or incomplete; nothing was written.
-        ConfigurationError: The source is no export, or the log has other events in one of its streams; commands
-            before that one are written.
+        ConfigurationError: The source is no export, or other processes own partitions; nothing was written. Or the
+            log has other events in one of its streams; commands before that one are written.
         LogUnavailableError: The log cannot be written now; repeat the import.
     """
     with _seekable(source) as file:
         for _ in _events(file):  # verifies all of it
             pass
+        await _owning_all(log)
         written = present = 0
         async for partition, commits in _batches(log, file):
             outcomes = await log.commit(partition, commits)
@@ -126,6 +131,21 @@ async def import_log(log: EventLog, source: BinaryIO | str) -> ImportResult:
                     )
                     raise ConfigurationError(message)
     return ImportResult(written, present)
+
+
+async def _owning_all(log: EventLog) -> None:
+    """Return when this process may write to every partition."""
+    loop, count = asyncio.get_running_loop(), len(log.partitions)
+    deadline = loop.time() + _ELECTION_SECONDS
+    while (condition := log.condition) is not None and condition.owned.get("serving", 0) < count:
+        owned = sum(condition.owned.values())
+        if owned < count and loop.time() > deadline:
+            message = (
+                f"this process owns {owned} of {count} partitions, and only owners can write: end the other processes "
+                "that use the log, the import needs it for itself. Nothing was written"
+            )
+            raise ConfigurationError(message)
+        await asyncio.sleep(_LOOK_SECONDS)
 
 
 async def _batches(log: EventLog, file: BinaryIO) -> AsyncGenerator[tuple[Partition, list[StreamCommit]]]:

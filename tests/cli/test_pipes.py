@@ -85,6 +85,7 @@ EMBEDDED = {
     "import": Example(given=EXPORT, code=2),
     "doctor": Example(),
     "errors": Example("REBALANCE"),
+    "plan": Example("--events-per-second 20 --figures"),
     "projections": Example(),
     "projections rollback": Example("task_board"),
     "projections drop": Example("task_board 1"),

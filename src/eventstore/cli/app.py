@@ -22,6 +22,7 @@ from eventstore.cli import (
     metrics,
     new,
     outbox,
+    plan,
     projections,
     rebuild,
     relay,
@@ -56,6 +57,7 @@ app.command("audit")(projections.audit)
 app.command("export")(transfers.export)
 app.command("import")(transfers.import_)
 app.command("doctor")(doctor.doctor)
+app.command("plan")(plan.plan)
 app.command("errors")(errors.errors)
 app.add_typer(projections.app, name="projections")
 app.add_typer(dead_letters.app, name="dead-letters")

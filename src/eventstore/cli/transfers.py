@@ -33,11 +33,14 @@ def import_(
     context: typer.Context,
     file: Annotated[str, typer.Argument(help="The file to read; - for standard input.")] = "-",
 ) -> None:
-    """Append exported events; the whole file is checked first, and what is there already is left alone."""
+    """Append exported events; the whole file is checked first, and what is there already is left alone.
+
+    On Kafka no other process may own partitions of the log meanwhile.
+    """
     session = session_of(context)
 
     async def work() -> ImportResult:
-        async with session.opened(create=True) as store:
+        async with session.opened(create=True, serve=True) as store:
             return await import_log(store.log, sys.stdin.buffer if file == "-" else file)
 
     result = run(work())

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Final
 
 _BITS: Final = 1 << 25
-"""4 MiB. One million streams make 1 of 1,500 answers useless, ten million one of five."""
+"""4 MiB. One million streams make 1 of 600 answers useless, ten million one of four."""
 _MASK: Final = _BITS - 1
 _STEP: Final = 21
 """Three numbers of a 64 bit hash, 25 bits each, that overlap a little."""

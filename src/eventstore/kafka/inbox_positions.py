@@ -69,7 +69,10 @@ class InboxPositions:
 
     def _ask(self, places: list[TopicPartition]) -> list[InboxPosition]:
         group = self._source.names.inbox_group(self._definition.name)
-        settings = {**self._source.connection.confluent(), "group.id": group, "isolation.level": "read_committed"}
+        connection = self._source.connection.confluent()
+        settings = {
+            **connection, "group.id": group, "isolation.level": "read_committed", "enable.auto.commit": False,
+        }  # fmt: skip
         consumer = Consumer(settings, logger=_LOGGER)
         try:
             positions = list[InboxPosition]()

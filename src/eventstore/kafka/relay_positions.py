@@ -130,7 +130,8 @@ class Positions:
             ConfigurationError: This user may not see them.
             LogUnavailableError: They cannot be had now.
         """
-        settings: dict[str, Any] = {**self._connection.confluent(), "group.id": "eventstore-relay-status-never-joins"}
+        group = "eventstore-relay-status-never-joins"
+        settings: dict[str, Any] = {**self._connection.confluent(), "group.id": group, "enable.auto.commit": False}
         consumer = Consumer(settings, logger=_LOGGER)
         try:
             return {
