@@ -21,6 +21,7 @@ from tests.cli.conftest import APP, environment
 from tests.cli.forking import Ended, Forks, forking
 
 ROOT = Path(__file__).parents[2]
+ENVIRONMENTS = ROOT / "deploy/environments.toml"
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 LOCK = '{"subjects": {}}'
 EXPORT = '{"format": "eventstore-export"}\n'
@@ -83,6 +84,8 @@ EMBEDDED = {
     "audit": Example(),
     "export": Example(),
     "import": Example(given=EXPORT, code=2),
+    "deploy diff": Example(f"--environments {ENVIRONMENTS}"),
+    "deploy render": Example(f"--environments {ENVIRONMENTS} --output rendered"),
     "doctor": Example(),
     "errors": Example("REBALANCE"),
     "plan": Example("--events-per-second 20 --figures"),
@@ -115,7 +118,7 @@ ON_KAFKA = {
     "topics plan": Example(),
     "topics apply": Example(),
     "topics check": Example(),
-    "topics rights": Example("owner ann"),
+    "topics rights": Example("writer ann"),
 }
 ELSEWHERE = {"dev kafka": "tests/cli/test_development.py"}
 """What takes too long to be run so many times."""
