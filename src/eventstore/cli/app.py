@@ -97,10 +97,11 @@ def options(
     ] = False,
 ) -> None:
     """Look at, rebuild, check and move event stores."""
-    logging.basicConfig(level=logging.DEBUG if debug else logging.ERROR, format="%(levelname)s %(message)s")
+    handler = logging.StreamHandler()
     if not debug:
-        for handler in logging.getLogger().handlers:
-            handler.addFilter(_is_ours)
+        handler.addFilter(_is_ours)
+    level = logging.DEBUG if debug else logging.ERROR
+    logging.basicConfig(level=level, format="%(levelname)s %(message)s", handlers=[handler])
     context.obj = Session(application, Output(as_json=as_json), debug)
 
 
