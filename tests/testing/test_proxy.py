@@ -62,8 +62,8 @@ async def client(proxy: KafkaProxy, proxied_kafka: ProxiedKafka) -> AsyncGenerat
 
 
 async def test_without_a_rule_everything_passes(client: Client) -> None:
-    assert await client.write() == (0, 0)
-    assert await client.write() == (0, 1)
+    assert await client.write() == Reply(0, 0)
+    assert await client.write() == Reply(0, 1)
     assert await client.end() == 2
 
 
@@ -78,7 +78,7 @@ async def test_cut_after_lets_the_request_take_effect_and_loses_its_answer(clien
     proxy.on(PRODUCE, "cut after", times=1)
     assert (await client.write()).code == NO_ANSWER
     assert await client.end() == 1
-    assert await client.write() == (0, 1)
+    assert await client.write() == Reply(0, 1)
 
 
 async def test_a_lost_answer_leaves_the_connection_open_and_silent(client: Client, proxy: KafkaProxy) -> None:
@@ -93,7 +93,7 @@ async def test_a_delayed_answer_arrives_later(client: Client, proxy: KafkaProxy)
     await client.write()
     proxy.on(PRODUCE, "delay", times=1, seconds=0.5)
     began = time.monotonic()
-    assert await client.write() == (0, 1)
+    assert await client.write() == Reply(0, 1)
     assert time.monotonic() - began >= 0.5
 
 
@@ -104,7 +104,7 @@ async def test_a_held_request_reaches_the_broker_when_it_is_released(client: Cli
         await rule.hit()
         assert await client.end() == 0
         rule.release()
-    assert writing.result() == (0, 0)
+    assert writing.result() == Reply(0, 0)
 
 
 async def test_a_held_request_reaches_the_broker_after_its_client_has_gone(
@@ -147,13 +147,13 @@ async def test_while_it_is_cut_nobody_gets_through(client: Client, proxy: KafkaP
 
 async def test_while_it_is_stalled_nothing_arrives_and_afterwards_everything(client: Client, proxy: KafkaProxy) -> None:
     for offset in range(0, 4, 2):
-        assert await client.write() == (0, offset)
+        assert await client.write() == Reply(0, offset)
         proxy.stall()
         writing = asyncio.ensure_future(client.write())
         await asyncio.wait([writing], timeout=0.3)
         assert not writing.done()
         proxy.heal()
-        assert await writing == (0, offset + 1)
+        assert await writing == Reply(0, offset + 1)
 
 
 def test_a_node_without_a_proxy_says_how_to_get_one(kafka_installation: KafkaInstallation, tmp_path: Path) -> None:
