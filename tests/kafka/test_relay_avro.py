@@ -7,7 +7,6 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer
 from confluent_kafka.serialization import MessageField, SerializationContext
@@ -19,6 +18,8 @@ from eventstore.publishing import relaying
 from eventstore.schema import AvroCodec, SchemaRegistry
 from eventstore.schema.codec import schema_text
 from tests.kafka.relaying import PARTITIONS, count, feed_of, published
+from tests.schema.conftest import BY_RECORD
+from tests.topics import read_topic
 from tests.write.domain import Counter
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
@@ -41,22 +42,12 @@ async def register(codec: AvroCodec) -> None:
 
 
 def read_avro(bootstrap: str, topic: str, url: str) -> list[tuple[dict[str, object], dict[str, bytes]]]:
-    found: list[tuple[dict[str, object], dict[str, bytes]]] = []
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "none", "enable.partition.eof": True})
-    consumer.assign([TopicPartition(topic, number, 0) for number in range(PARTITIONS)])
-    ends = 0
     with SchemaRegistryClient({"url": url}) as client:
-        decode = AvroDeserializer(client)
-        while ends < PARTITIONS:
-            message = consumer.poll(10)
-            assert message is not None
-            if message.error() is not None:
-                ends += 1
-                continue
-            value = decode(message.value(), SerializationContext(topic, MessageField.VALUE))
-            found.append((value, dict(message.headers())))
-    consumer.close()
-    return found
+        decode, context = AvroDeserializer(client, conf=BY_RECORD), SerializationContext(topic, MessageField.VALUE)
+        return [
+            (decode(message.value(), context), dict(message.headers()))
+            for message in read_topic(bootstrap, topic, "read_committed")
+        ]
 
 
 async def test_avro_goes_in_and_out(kafka_bootstrap: str, schema_registry_url: str, tmp_path: Path) -> None:

@@ -12,6 +12,10 @@ from eventstore.core.events import Event
 from eventstore.schema import AvroCodec, SchemaRegistry
 from eventstore.schema.codec import schema_text
 
+# Of the clients' own deserializer, which otherwise first asks for associations of the topic: Apicurio does not know these,
+# and does not always answer that.
+BY_RECORD = {"subject.name.strategy.type": "TOPIC_RECORD"}
+
 Register: TypeAlias = Callable[..., Awaitable[AvroCodec]]
 
 

@@ -29,7 +29,7 @@ from examples.task_domain.aggregates import Calendar, Task
 from examples.task_domain.commands import AssignTask, CompleteTask, CreateTask
 from examples.task_domain.escalation import Escalation
 from examples.task_domain.read_models import ActivityFeed, TaskBoard, Workload
-from tests.schema.conftest import Register
+from tests.schema.conftest import BY_RECORD, Register
 from tests.topics import read_topic
 
 pytestmark = pytest.mark.timeout(90)  # the first waits for the registry to start
@@ -231,7 +231,7 @@ async def test_any_avro_deserializer_reads_the_events_topic(
 
     read = [message for message in read_topic(kafka_bootstrap, f"{prefix}.task.events") if message.key()[:1] != b"\x00"]
     with SchemaRegistryClient({"url": schema_registry_url}) as client:
-        deserialize = AvroDeserializer(client)
+        deserialize = AvroDeserializer(client, conf=BY_RECORD)
         values: list[Any] = [
             deserialize(message.value(), SerializationContext(message.topic(), MessageField.VALUE)) for message in read
         ]
