@@ -75,7 +75,7 @@ def _of_broker(broker: BrokerState, limits: Limits) -> Finding:
         found = f"{broker.address} does not answer this machine: start it, or see to advertised.listeners, firewalls and rights"
         return Finding("fail", name, found)
     if broker.ahead is None:
-        return Finding("ok", name, f"{broker.address} answers; its clock was not compared: that wants an administrator")
+        return Finding("ok", name, f"{broker.address} answers; its clock was not compared: that wants an operator")
     if abs(broker.ahead) > limits.skew_seconds:
         which = "ahead of" if broker.ahead > 0 else "behind"
         found = (
