@@ -18,7 +18,7 @@ from eventstore.core.errors import CorruptLogError, EventStoreError, LogUnavaila
 from eventstore.core.messages import Message
 from eventstore.kafka.connection import Connection
 from eventstore.kafka.membership import GroupSettings, Membership, Place
-from eventstore.kafka.records import headers_of
+from eventstore.kafka.records import headers_of, let_go
 
 _LOGGER: Final = logging.getLogger(__name__)
 _BATCH: Final = 500
@@ -244,10 +244,10 @@ class InboxFeed:
         self._paused.update(full)
         self._paused.difference_update(free)
 
-    def _deliver(self, records: Sequence[Record]) -> None:
+    def _deliver(self, records: list[Record]) -> None:
         came: dict[Place, list[Message]] = defaultdict(list)
         ends: dict[Place, int] = {}
-        for record in records:
+        for record in let_go(records):
             place, error = (record.topic() or "", record.partition() or 0), record.error()
             if error is None:
                 message = message_of(place, record)

@@ -78,7 +78,8 @@ class Sender:
 
         Returns:
             Done when the message is stored. Fails with `LogUnavailableError`, or `ConfigurationError` if this user may
-            not, if it certainly never will be, and with `AnswerLostError` if nobody knows. It may be left alone; cancelled, the message is not sent any more.
+            not, if it certainly never will be, and with `AnswerLostError` if nobody knows. It may be left alone;
+            cancelled, the message is not sent any more.
         """
         stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         stored.add_done_callback(_noticed)
@@ -104,7 +105,8 @@ class Sender:
                 queue.extendleft(reversed(messages))
                 raise
             answer = answer_for(reply.code)
-            again, settled = _split(messages, answer.reaction)
+            again = [message for message in messages if _goes_again(message, answer.reaction)]
+            settled = [message for message in messages if not _goes_again(message, answer.reaction)]
             queue.extendleft(reversed(again))
             for message in settled:
                 if answer.reaction is not Reaction.DONE:
@@ -135,12 +137,9 @@ class Sender:
         return taken
 
 
-def _split(messages: list[_Message], reaction: Reaction) -> tuple[list[_Message], list[_Message]]:
-    """Give the messages to be sent again, and those whose outcome is known, or that nobody ever will know."""
-    if reaction is Reaction.AGAIN:
-        return messages, []
-    again = [message for message in messages if message.repeatable and reaction is Reaction.DOUBT]
-    return again, [message for message in messages if not (message.repeatable and reaction is Reaction.DOUBT)]
+def _goes_again(message: _Message, reaction: Reaction) -> bool:
+    """Tell whether to send it again; otherwise its outcome is known, or nobody ever will know it."""
+    return reaction is Reaction.AGAIN or (reaction is Reaction.DOUBT and message.repeatable)
 
 
 def _error(place: tuple[str, int], answer: Answer, code: int) -> EventStoreError:
