@@ -18,6 +18,7 @@ EventRow: TypeAlias = tuple[int, str, int, str, int, bytes, bytes, int, int, int
 _ROW: Final = f"({', '.join('?' * len(StoredEvent._fields))})"
 _INTO: Final = f"INTO events (position, {', '.join(StoredEvent._fields[1:])}) VALUES "
 _MANY: Final = 20  # more is not measurably faster
+_ROWS: Final = ", ".join([_ROW] * _MANY)
 
 
 def insert_events(connection: sqlite3.Connection, rows: Sequence[EventRow], *, ignore_present: bool = False) -> int:
@@ -36,11 +37,11 @@ def insert_events(connection: sqlite3.Connection, rows: Sequence[EventRow], *, i
         sqlite3.Error: The file cannot be written.
     """
     into = ("INSERT OR IGNORE " if ignore_present else "INSERT ") + _INTO
-    many = len(rows) - len(rows) % _MANY
+    insert_many, many = into + _ROWS, len(rows) - len(rows) % _MANY
     inserted = 0
     for start in range(0, many, _MANY):
         values = [*chain.from_iterable(rows[start : start + _MANY])]
-        inserted += connection.execute(into + ", ".join([_ROW] * _MANY), values).rowcount
+        inserted += connection.execute(insert_many, values).rowcount
     if many < len(rows):
         inserted += connection.executemany(into + _ROW, rows[many:]).rowcount
     return inserted
