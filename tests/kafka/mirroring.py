@@ -10,34 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from eventstore.testing.kafka_config import write_log_config, write_properties
-from eventstore.testing.kafka_installation import KAFKA_VERSION, KafkaInstallation, find_installation
-from eventstore.testing.maven import cache_directory, fetch
+from eventstore.testing.kafka_installation import KafkaInstallation, find_installation, find_jars
 
 PAGE = Path(__file__).parent.parent.parent / "docs/operations/moving.md"
-_POM = f"""\
-<project xmlns="http://maven.apache.org/POM/4.0.0">
-  <modelVersion>4.0.0</modelVersion>
-  <groupId>eventstore</groupId>
-  <artifactId>mirror-for-tests</artifactId>
-  <version>1</version>
-  <packaging>pom</packaging>
-  <dependencies>
-    <dependency>
-      <groupId>org.apache.kafka</groupId><artifactId>connect-mirror</artifactId><version>{KAFKA_VERSION}</version>
-    </dependency>
-    <dependency>
-      <groupId>org.apache.logging.log4j</groupId><artifactId>log4j-slf4j-impl</artifactId><version>2.25.4</version>
-    </dependency>
-  </dependencies>
-</project>
-"""
 
 
 def find_mirror_maker() -> KafkaInstallation:
     """Find its jars, which are fetched if this is the first time."""
-    jars = cache_directory() / f"mirror-maker-{KAFKA_VERSION}"
-    fetch(jars, "MirrorMaker 2", ["dependency:copy-dependencies", "-DincludeScope=runtime"], _POM)
-    return KafkaInstallation(find_installation().java, jars)
+    return KafkaInstallation(find_installation().java, find_jars("mirror-maker", "MirrorMaker 2", "connect-mirror"))
 
 
 def shown_settings() -> dict[str, str]:

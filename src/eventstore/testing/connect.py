@@ -21,7 +21,7 @@ from uuid import uuid4
 from eventstore.core.errors import ConfigurationError, StoreUnavailableError
 from eventstore.testing.guard import DirectoryGuard
 from eventstore.testing.kafka_config import HOST, free_ports, write_log_config, write_properties
-from eventstore.testing.kafka_installation import KAFKA_VERSION, KafkaInstallation, find_installation
+from eventstore.testing.kafka_installation import KafkaInstallation, find_installation, find_jars
 from eventstore.testing.maven import cache_directory, fetch
 
 DEBEZIUM_VERSION: Final = "3.6.3.Final"
@@ -29,29 +29,6 @@ _START_SECONDS: Final = 90.0
 _STOP_SECONDS: Final = 20.0
 _POLL_SECONDS: Final = 0.1
 _ANSWER_SECONDS: Final = 10.0
-_POM: Final = f"""\
-<project xmlns="http://maven.apache.org/POM/4.0.0">
-  <modelVersion>4.0.0</modelVersion>
-  <groupId>eventstore</groupId>
-  <artifactId>connect-for-tests</artifactId>
-  <version>1</version>
-  <packaging>pom</packaging>
-  <dependencies>
-    <dependency>
-      <groupId>org.apache.kafka</groupId><artifactId>connect-runtime</artifactId><version>{KAFKA_VERSION}</version>
-    </dependency>
-    <dependency>
-      <groupId>org.apache.kafka</groupId><artifactId>connect-json</artifactId><version>{KAFKA_VERSION}</version>
-    </dependency>
-    <dependency>
-      <groupId>org.apache.kafka</groupId><artifactId>connect-transforms</artifactId><version>{KAFKA_VERSION}</version>
-    </dependency>
-    <dependency>
-      <groupId>org.apache.logging.log4j</groupId><artifactId>log4j-slf4j-impl</artifactId><version>2.25.4</version>
-    </dependency>
-  </dependencies>
-</project>
-"""
 
 
 def find_connect() -> tuple[KafkaInstallation, Path]:
@@ -62,11 +39,9 @@ def find_connect() -> tuple[KafkaInstallation, Path]:
         StoreUnavailableError: Maven could not fetch them; says what it printed.
     """
     java = find_installation().java
-    jars = cache_directory() / f"connect-{KAFKA_VERSION}"
-    fetch(jars, "Kafka Connect", ["dependency:copy-dependencies", "-DincludeScope=runtime"], _POM)
+    jars = find_jars("connect", "Kafka Connect", "connect-runtime", "connect-json", "connect-transforms")
     plugins = cache_directory() / f"debezium-{DEBEZIUM_VERSION}"
-    artifact = f"io.debezium:debezium-connector-postgres:{DEBEZIUM_VERSION}:tar.gz:plugin"
-    fetch(plugins, "Debezium", ["dependency:copy", f"-Dartifact={artifact}"])
+    fetch(plugins, "Debezium", f"io.debezium:debezium-connector-postgres:{DEBEZIUM_VERSION}:tar.gz:plugin")
     return KafkaInstallation(java, jars), plugins
 
 

@@ -12,32 +12,11 @@ from pathlib import Path
 from typing import Final
 
 from eventstore.core.errors import ConfigurationError
-from eventstore.testing.maven import cache_directory, fetch
+from eventstore.testing.maven import cache_directory, fetch_jars
 
 KAFKA_VERSION: Final = "4.3.1"
-_LOG4J_VERSION: Final = "2.25.4"
+_LOG4J: Final = "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4"
 _LEAST_JAVA: Final = 17
-_POM: Final = f"""\
-<project xmlns="http://maven.apache.org/POM/4.0.0">
-  <modelVersion>4.0.0</modelVersion>
-  <groupId>eventstore</groupId>
-  <artifactId>kafka-for-tests</artifactId>
-  <version>1</version>
-  <packaging>pom</packaging>
-  <dependencies>
-    <dependency>
-      <groupId>org.apache.kafka</groupId>
-      <artifactId>kafka_2.13</artifactId>
-      <version>{KAFKA_VERSION}</version>
-    </dependency>
-    <dependency>
-      <groupId>org.apache.logging.log4j</groupId>
-      <artifactId>log4j-slf4j-impl</artifactId>
-      <version>{_LOG4J_VERSION}</version>
-    </dependency>
-  </dependencies>
-</project>
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +56,31 @@ def find_installation() -> KafkaInstallation:
     """
     require_client()
     java = _find_java()
-    target = cache_directory() / f"kafka-{KAFKA_VERSION}"
-    if not target.is_dir():
-        if shutil.which("mvn") is None:
-            raise ConfigurationError(
-                _missing(f"{target} does not exist yet and there is no mvn on the path to fill it")
-            )
-        fetch(target, "Apache Kafka", ["dependency:copy-dependencies", "-DincludeScope=runtime"], _POM)
-    return KafkaInstallation(java, target)
+    target = _directory("kafka")
+    if not target.is_dir() and shutil.which("mvn") is None:
+        raise ConfigurationError(_missing(f"{target} does not exist yet and there is no mvn on the path to fill it"))
+    return KafkaInstallation(java, find_jars("kafka", "Apache Kafka", "kafka_2.13"))
+
+
+def find_jars(name: str, what: str, *artifacts: str) -> Path:
+    """Find the directory with the jars of one of Kafka's programs, which are fetched if this is the first time.
+
+    Args:
+        name: Of the directory.
+        what: What the program is called, for messages.
+        artifacts: Of Kafka's own, in its version.
+
+    Raises:
+        ConfigurationError: Maven is missing.
+        StoreUnavailableError: Maven could not fetch the jars; says what it printed.
+    """
+    own = [f"org.apache.kafka:{artifact}:{KAFKA_VERSION}" for artifact in artifacts]
+    fetch_jars(_directory(name), what, [*own, _LOG4J])
+    return _directory(name)
+
+
+def _directory(name: str) -> Path:
+    return cache_directory() / f"{name}-{KAFKA_VERSION}"
 
 
 def require_client() -> None:

@@ -15,6 +15,20 @@ from typing import Final
 from eventstore.core.errors import ConfigurationError, StoreUnavailableError
 
 _DOWNLOAD_SECONDS: Final = 600.0
+_POM: Final = """\
+<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>eventstore</groupId>
+  <artifactId>servers-for-tests</artifactId>
+  <version>1</version>
+  <packaging>pom</packaging>
+  <dependencies>
+{dependencies}  </dependencies>
+</project>
+"""
+_DEPENDENCY: Final = """\
+    <dependency><groupId>{}</groupId><artifactId>{}</artifactId><version>{}</version></dependency>
+"""
 
 
 def cache_directory() -> Path:
@@ -24,19 +38,39 @@ def cache_directory() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "eventstore"
 
 
-def fetch(target: Path, what: str, goal: Sequence[str], pom: str | None = None) -> None:
-    """Fill a directory with what a goal of Maven's dependency plugin fetches; archives are unpacked.
+def fetch(target: Path, what: str, artifact: str) -> None:
+    """Fill a directory with an artifact; an archive is unpacked.
 
     Args:
         target: Appears only when it is complete; left alone if it is there.
         what: What is fetched, for messages.
-        goal: The goal and its arguments, without where to put the files.
-        pom: The project to run it in, if it takes one.
+        artifact: `group:artifact:version`, with type and classifier if it has them.
 
     Raises:
         ConfigurationError: Maven is missing.
         StoreUnavailableError: Maven could not fetch it; says what it printed.
     """
+    _fill(target, what, ["dependency:copy", f"-Dartifact={artifact}"])
+
+
+def fetch_jars(target: Path, what: str, artifacts: Sequence[str]) -> None:
+    """Fill a directory with artifacts and everything that they need to run.
+
+    Args:
+        target: Appears only when it is complete; left alone if it is there.
+        what: What is fetched, for messages.
+        artifacts: Each `group:artifact:version`; where two need different versions of something, the first one's counts.
+
+    Raises:
+        ConfigurationError: Maven is missing.
+        StoreUnavailableError: Maven could not fetch them; says what it printed.
+    """
+    dependencies = "".join(_DEPENDENCY.format(*artifact.split(":")) for artifact in artifacts)
+    goal = ["dependency:copy-dependencies", "-DincludeScope=runtime"]
+    _fill(target, what, goal, _POM.format(dependencies=dependencies))
+
+
+def _fill(target: Path, what: str, goal: Sequence[str], pom: str | None = None) -> None:
     if target.is_dir():
         return
     maven = shutil.which("mvn")

@@ -76,7 +76,7 @@ def find_registry() -> tuple[Path, Path]:
     """
     java = _find_java()
     target = cache_directory() / f"apicurio-registry-{REGISTRY_VERSION}"
-    fetch(target, "Apicurio Registry", ["dependency:copy", f"-Dartifact={_ARTIFACT}"])
+    fetch(target, "Apicurio Registry", _ARTIFACT)
     return java, target
 
 
